@@ -1,0 +1,19 @@
+"""The types that signatures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+Forward: TypeAlias = Callable[..., Any]
+"""A model or function from input tensors (and more arguments) to an output tensor."""
+
+Tensors: TypeAlias = tuple[Tensor, ...]
+"""The tensors that one model call takes, each with the examples along its first dimension."""
+
+Inputs: TypeAlias = Tensor | Tensors
+Baselines: TypeAlias = Tensor | int | float | tuple[Tensor | int | float, ...] | None
+Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+FeatureMask: TypeAlias = Tensor | Tensors | None
