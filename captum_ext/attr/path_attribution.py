@@ -1,0 +1,151 @@
+"""`PathAttribution`: any path with any rule, under Captum's arguments."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from captum_ext._captum import (
+    GradientAttribution,
+    Score,
+    accumulation_dtype,
+    format_baselines,
+    format_inputs,
+    format_output,
+    log_usage,
+)
+from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
+from captum_ext.path.base import Knot, Path, Rule, integrate
+from captum_ext.path.rules import riemann
+
+
+class PathAttribution(GradientAttribution):
+    """Credit collected along a path by a rule, both a user's own choice.
+
+    Args:
+        forward_func: the model or function to explain; it is explained as it is, so give
+            probabilities to explain probabilities.
+        path: from the baselines to the inputs.
+        rule: `riemann`, `trapezoid`, `important_direction`, or a function of two knots.
+
+    >>> from captum_ext.path import FixedPath, important_direction
+    >>> class Curved(FixedPath):
+    ...     def point(self, start, end, t):
+    ...         return start + (end - start) * t**2
+    >>> def model(x):
+    ...     return torch.stack([x[:, 0] * x[:, 1], x[:, 0]], dim=1)
+    >>> method = PathAttribution(model, Curved(), rule=important_direction)
+    >>> method.attribute(torch.tensor([[1.0, 3.0]]), target=0)
+    tensor([[2.7000, 0.3000]])
+    """
+
+    default_steps: int = 50
+
+    def __init__(self, forward_func: Forward, path: Path, rule: Rule = riemann) -> None:
+        if not isinstance(path, Path):
+            raise TypeError(
+                f"`path` is a captum_ext.path.Path such as StraightLine(), "
+                f"but got {type(path).__name__}."
+            )
+        super().__init__(forward_func)
+        self.path = path
+        self.rule = rule
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        n_steps: int | None = None,
+        internal_batch_size: int | None = None,
+        return_convergence_delta: bool = False,
+        *,
+        method: str | None = None,
+    ) -> Any:
+        """Attributes the model's output at the target to the inputs.
+
+        Args:
+            inputs: a tensor or a tuple of tensors, (N, ...), floating point.
+            baselines: where the path starts: None for zeros, a number, a tensor of the inputs'
+                shape or with one example, or a tuple of these, one per input.
+            target: which output is explained: None if there is one per example, an int or a
+                tuple of ints for all examples, or a list or 1-D tensor with one per example.
+            additional_forward_args: further arguments of the model, one or a tuple; a tensor
+                with N rows follows its examples, all else is passed as it is.
+            n_steps: steps on the path, at least 1; None is the paper's number.
+            internal_batch_size: examples per model call. None lets the library choose: as many
+                as suit the device, never fewer than N. The result does not depend on it.
+            return_convergence_delta: also return the completeness error.
+            method: ignored; Captum's LayerIntegratedGradients passes its quadrature here to
+                whatever stands in for its ``ig``.
+
+        Returns:
+            Attributions in the inputs' form, shape and type, positive where a feature raises
+            the output. With ``return_convergence_delta``, also the sum of attributions minus
+            the rise from the path's first point to its last, (N,).
+
+        Raises:
+            ValueError: if a shape, a number of steps or a value does not fit, or the model
+                gives nan or infinite values or gradients.
+            TypeError: if inputs or baselines are not floating-point tensors.
+            AssertionError: if the target does not fit the output, as in Captum.
+        """
+        del method
+        n_steps = self.default_steps if n_steps is None else n_steps
+        if n_steps < 1:
+            raise ValueError(
+                f"`n_steps` is the number of steps on the path, at least 1, but got {n_steps}."
+            )
+        tensors = format_inputs(inputs)
+        self.path.check(tensors, n_steps)
+        if baselines is not None and not self.path.uses_baselines:
+            warnings.warn(
+                f"`baselines` is ignored: {type(self.path).__name__} has a start of its own.",
+                stacklevel=3,
+            )
+            baselines = None
+        score = Score(
+            self.forward_func,
+            tensors,
+            target,
+            additional_forward_args,
+            self.gradient_func,
+            internal_batch_size,
+        )
+        starts = _widen(format_baselines(baselines, tensors))
+        knots = self.path.knots(score, starts, _widen(tensors), n_steps)
+        credit, first, last = integrate(knots, self.rule)
+        attributions = format_output(credit, inputs)
+        if not return_convergence_delta:
+            return attributions
+        return attributions, _delta(format_inputs(attributions), first, last, score)
+
+    def has_convergence_delta(self) -> bool:
+        """Path methods are complete, so they have a delta."""
+        return True
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Credit already holds the displacement: these are global attributions."""
+        return True
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The method's name, as its paper writes it."""
+        return cls.__name__
+
+
+def _widen(tensors: Tensors) -> Tensors:
+    """At least float32, since the points of a path are closer than half precision can tell."""
+    return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors)
+
+
+def _delta(attributions: Tensors, first: Knot, last: Knot, score: Score) -> torch.Tensor:
+    wide = accumulation_dtype(score.device)
+    total = sum(a.flatten(1).sum(1, dtype=wide) for a in attributions)
+    delta = total - (last.value - first.value)
+    return delta.to(torch.promote_types(score.dtypes[0], torch.float32))

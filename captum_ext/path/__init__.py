@@ -1,0 +1,21 @@
+"""Paths from a baseline to an input, and the rules that share out credit along them."""
+
+from captum_ext.path.base import FixedPath, Knot, Path, integrate
+from captum_ext.path.blur import BlurPath, gaussian_blur
+from captum_ext.path.guided import GuidedPath
+from captum_ext.path.rules import important_direction, riemann, trapezoid
+from captum_ext.path.straight import StraightLine
+
+__all__ = [
+    "BlurPath",
+    "FixedPath",
+    "GuidedPath",
+    "Knot",
+    "Path",
+    "StraightLine",
+    "gaussian_blur",
+    "important_direction",
+    "integrate",
+    "riemann",
+    "trapezoid",
+]

@@ -1,0 +1,97 @@
+"""The path of Blur Integrated Gradients: from a blurred image to the sharp one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from captum_ext._typing import Tensors
+from captum_ext.path.base import FixedPath
+
+_TRUNCATE = 4.0
+
+
+@dataclass(frozen=True)
+class BlurPath(FixedPath):
+    """Gaussian blur from ``max_sigma`` down to 0 in equal steps of sigma.
+
+    The path of Xu, Venugopalan and Sundararajan, CVPR 2020 (eq. 3). It has its own start, the
+    most blurred image. Outside the image is 0, as in `gaussian_blur`.
+
+    Args:
+        max_sigma: the standard deviation at the start, in pixels, above 0.
+
+    >>> image = torch.zeros(1, 1, 5, 5)
+    >>> image[..., 2, 2] = 1.0
+    >>> BlurPath(max_sigma=1.0).point(image, image, t=0.0)[0, 0, 2]
+    tensor([0.0215, 0.0965, 0.1592, 0.0965, 0.0215])
+    """
+
+    uses_baselines: ClassVar[bool] = False
+    max_sigma: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_sigma < math.inf:
+            raise ValueError(
+                f"`max_sigma` is the blur at the path's start in pixels, above 0, "
+                f"but got {self.max_sigma}."
+            )
+
+    def check(self, inputs: Tensors, n_steps: int) -> None:
+        """Raises ValueError unless all inputs are images."""
+        del n_steps
+        for x in inputs:
+            if x.dim() != 4:
+                raise ValueError(
+                    f"`inputs` of a blur path are images of shape (N, C, height, width), but got "
+                    f"{tuple(x.shape)}: add a missing batch dimension with `inputs[None]`."
+                )
+
+    def point(self, start: Tensor, end: Tensor, t: float) -> Tensor:
+        """The images of ``end`` blurred with ``max_sigma * (1 - t)``."""
+        return self.points(start, end, [t])[0]
+
+    def points(self, start: Tensor, end: Tensor, ts: list[float]) -> Tensor:
+        """All images at all blurs at once, (len(ts), N, C, height, width)."""
+        del start
+        return gaussian_blur(end, [self.max_sigma * (1 - t) for t in ts])
+
+
+def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
+    """Images under several Gaussian blurs, as two products with band matrices.
+
+    The same as ``scipy.ndimage.gaussian_filter(mode="constant", truncate=4)`` over height and
+    width: zeros outside the image, kernel cut at 4 sigma, sigma below 0.125 the identity.
+
+    Args:
+        images: (..., height, width), on any device.
+        sigmas: standard deviations in pixels, at least 0.
+
+    Returns:
+        Shape (len(sigmas), ..., height, width).
+
+    >>> gaussian_blur(torch.ones(1, 1, 3), [0.0, 1.0]).squeeze()
+    tensor([[1.0000, 1.0000, 1.0000],
+            [0.2772, 0.3522, 0.2772]])
+    """
+    lead = (len(sigmas), *[1] * (images.dim() - 2))
+    height, width = images.shape[-2:]
+    rows = torch.stack([_band(height, sigma) for sigma in sigmas]).to(images)
+    columns = torch.stack([_band(width, sigma) for sigma in sigmas]).to(images)
+    return rows.view(*lead, height, height) @ images @ columns.view(*lead, width, width)
+
+
+def _band(size: int, sigma: float) -> Tensor:
+    """The symmetric matrix, (size, size), that blurs a line of pixels."""
+    radius = int(_TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-6)) ** 2)
+    kernel = kernel / kernel.sum()
+    places = torch.arange(size)
+    distance = (places[:, None] - places[None, :]).abs()
+    inside = kernel[radius + distance.clamp(max=radius)]
+    return torch.where(distance <= radius, inside, 0.0)
