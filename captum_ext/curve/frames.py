@@ -1,0 +1,91 @@
+"""Frames: an input with more and more of its ranked features replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from captum_ext._typing import Tensors
+from captum_ext.curve.ranking import Ranking
+
+
+@dataclass(frozen=True)
+class Frames:
+    """For each example a row of frames from ``start`` to ``end``, replaced in order of rank.
+
+    Frame j of example i shows ``end`` where the rank is below ``counts[i, j]``, ``start``
+    elsewhere. Frames are made in chunks when they are read, never all at once.
+
+    Args:
+        start, end: the two images, tables, ..., per input tensor, each (N, ...).
+        ranking: the order in which features change over.
+        counts: how many features have changed over, (N, points), never falling along a row.
+    """
+
+    start: Tensors
+    end: Tensors
+    ranking: Ranking
+    counts: Tensor
+
+    def make(self, rows: Tensor, counts: Tensor) -> Tensors:
+        """Frames of the examples ``rows``, (M,), with ``counts``, (M,), features changed."""
+        triples = zip(self.ranking.positions, self.start, self.end, strict=True)
+        return tuple(
+            torch.where(
+                position[rows] < counts.view(-1, *[1] * (position.dim() - 1)),
+                end[rows],
+                start[rows],
+            )
+            for position, start, end in triples
+        )
+
+
+class Pending(Protocol):
+    """A reading that works on in the background."""
+
+    def result(self) -> Tensor: ...
+
+
+Reading = Callable[[Tensors, Tensor], Any]
+"""From M frames and whose frame each is (rows) to one number each, (M,), or several, (M, k);
+or to a `Pending` one."""
+
+
+def read(frames: Frames, readings: Sequence[Reading], chunk: int) -> list[Tensor]:
+    """Reads all frames once, several ways, holding no more than ``chunk`` frames.
+
+    Neighboring frames without a difference are made and read once. Readings that work in the
+    background (codecs) go first in ``readings``, so that the others run beside them.
+
+    Returns:
+        Per reading a tensor (N, points) or (N, points, k).
+    """
+    counts = frames.counts
+    fresh = torch.ones_like(counts, dtype=torch.bool)
+    fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
+    rows = torch.nonzero(fresh)[:, 0]
+    parts: list[list[Tensor]] = [[] for _ in readings]
+    for some, count in zip(
+        torch.split(rows, chunk), torch.split(counts[fresh], chunk), strict=True
+    ):
+        made = frames.make(some, count)
+        started = [reading(made, some) for reading in readings]
+        for part, value in zip(parts, started, strict=True):
+            part.append(value if isinstance(value, Tensor) else value.result())
+    source = (fresh.flatten().cumsum(0) - 1).view_as(counts)
+    return [torch.cat(part)[source.to(part[0].device)] for part in parts]
+
+
+def even_counts(n_features: Tensor, n_steps: int) -> Tensor:
+    """Feature counts at ``n_steps + 1`` even steps from none to all, (N, n_steps + 1).
+
+    >>> even_counts(torch.tensor([10]), 4)
+    tensor([[ 0,  3,  5,  8, 10]])
+    """
+    # Whole numbers throughout: halves go up at every size, whatever the device's rounding.
+    steps = torch.arange(n_steps + 1, device=n_features.device)
+    return (2 * steps * n_features[:, None] + n_steps) // (2 * n_steps)

@@ -1,0 +1,114 @@
+"""Ranking: which feature comes first, by exact position, ties in a seeded order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_ext._captum import accumulation_dtype
+from captum_ext._typing import FeatureMask, Tensors
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda credit: credit,
+    "abs_sum": torch.abs,
+}
+"""How the attributions of one feature's elements become one number: their sum, which keeps the
+sign, or the sum of their absolute values."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The place of every feature: 0 is revealed (or deleted) first.
+
+    Args:
+        positions: per input tensor the place of each element's feature, (N, ...), broadcasting
+            over the channels of images.
+        n_features: how many features each example has, (N,).
+    """
+
+    positions: Tensors
+    n_features: Tensor
+
+
+def rank(
+    attributions: Tensors,
+    feature_mask: FeatureMask = None,
+    reduction: str = "sum",
+    seed: int = 0,
+) -> Ranking:
+    """Ranks features by attribution, largest first.
+
+    A feature is a pixel (all channels together) where tensors are images or videos (4 or more
+    dimensions), else one element; with ``feature_mask`` all elements of an example with one
+    number. A group's score is the mean over its elements, since methods that take a
+    ``feature_mask`` credit every element with its whole group.
+
+    Args:
+        attributions: per input tensor, (N, ...); nan counts as the least.
+        feature_mask: per input tensor integers of the inputs' shape, or of 1 where it
+            broadcasts; the same number in two tensors is one feature, as in Captum's Lime.
+        reduction: "sum" keeps signs, "abs_sum" adds absolute values.
+        seed: of the order among equals; the same for every example.
+
+    >>> rank((torch.tensor([[0.1, 0.9, 0.5]]),)).positions
+    (tensor([[2, 0, 1]]),)
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {reduction!r}.")
+    credits = [REDUCTIONS[reduction](a.to(accumulation_dtype(a.device))) for a in attributions]
+    if feature_mask is not None:
+        return _rank_groups(credits, _format_mask(feature_mask, attributions), seed)
+    scores = [c.sum(1, keepdim=True) if c.dim() >= 4 else c for c in credits]
+    places = _places(torch.cat([s.flatten(1) for s in scores], 1), seed)
+    n_features = torch.full_like(places[:, 0], places.shape[1])
+    parts = torch.split(places, [s[0].numel() for s in scores], 1)
+    return Ranking(tuple(p.view_as(s) for p, s in zip(parts, scores, strict=True)), n_features)
+
+
+def _rank_groups(credits: list[Tensor], masks: Tensors, seed: int) -> Ranking:
+    flat = torch.cat([c.flatten(1) for c in credits], 1)
+    numbers, groups = torch.unique(torch.cat([m.flatten(1) for m in masks], 1), return_inverse=True)
+    sizes = flat.new_zeros(len(flat), len(numbers))
+    sizes.scatter_add_(1, groups, torch.ones_like(flat))
+    scores = torch.zeros_like(sizes).scatter_add_(1, groups, flat) / sizes
+    # A number that an example does not have (0 elements, so nan) comes after all that it has.
+    places = _places(scores, seed).gather(1, groups)
+    parts = torch.split(places, [c[0].numel() for c in credits], 1)
+    positions = tuple(p.reshape(c.shape) for p, c in zip(parts, credits, strict=True))
+    return Ranking(positions, (sizes > 0).sum(1))
+
+
+def _places(scores: Tensor, seed: int) -> Tensor:
+    """The place of each of F scores in falling order, (N, F)."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffle = torch.randperm(scores.shape[1], generator=generator).to(scores.device)
+    known = scores.masked_fill(scores.isnan(), -torch.inf)[:, shuffle]
+    order = shuffle[torch.argsort(known, dim=1, descending=True, stable=True)]
+    places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def _format_mask(feature_mask: FeatureMask, attributions: Tensors) -> Tensors:
+    masks = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+    if len(masks) != len(attributions):
+        raise ValueError(
+            f"`feature_mask` needs one tensor per input tensor, but got {len(masks)} "
+            f"for {len(attributions)}."
+        )
+    return tuple(_expand_mask(m, a) for m, a in zip(masks, attributions, strict=True))
+
+
+def _expand_mask(mask: Tensor | None, attribution: Tensor) -> Tensor:
+    if mask is None or mask.is_floating_point():
+        kind = None if mask is None else mask.dtype
+        raise TypeError(f"`feature_mask` holds a feature's number per element, but got {kind}.")
+    try:
+        return mask.to(attribution.device).long().expand_as(attribution)
+    except RuntimeError:
+        raise ValueError(
+            f"`feature_mask` must have or broadcast to the inputs' shape "
+            f"{tuple(attribution.shape)}, but got {tuple(mask.shape)}."
+        ) from None

@@ -1,0 +1,131 @@
+"""`ExampleMetric`: a torchmetrics metric that keeps one value per example."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from captum_ext._captum import accumulation_dtype
+from captum_ext.metrics.bootstrap import bootstrap, middle
+
+
+class ExampleMetric(Metric):
+    """The mean over examples of a value that is known per example.
+
+    Undefined values are nan, left out of the mean and counted by reason. Values are kept
+    on the metric's device. In distributed runs `compute`, `curve`, `per_example`, `excluded` and
+    `interval` gather the examples of all processes, so that all processes must call them.
+
+    Args:
+        kwargs: of `torchmetrics.Metric`.
+    """
+
+    is_differentiable: bool | None = False
+    full_state_update: bool | None = False
+    REASONS: ClassVar[tuple[str, ...]] = ()
+    """Why an example may be undefined, by code - 1; 0 is defined."""
+
+    values: list[Tensor]
+    codes: list[Tensor]
+    identity: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        # The value is cheap, and a cached one would be stale after merge_state.
+        super().__init__(**{"compute_with_cache": False, **kwargs})
+        self._widths: dict[str, int] = {}
+        self._dtypes: dict[str, torch.dtype | None] = {}
+        self._add_list("values")
+        self._add_list("codes", dtype=torch.int64)
+        # MetricCollection takes two metrics with equal states for one and updates only the first.
+        words = uuid.uuid4().fields[:3] + uuid.uuid4().fields[1:3]
+        self.add_state("identity", torch.tensor(words), dist_reduce_fx="max")
+
+    def _add_list(self, name: str, width: int = 1, dtype: torch.dtype | None = None) -> None:
+        """A state of ``width`` numbers per example; ``dtype`` None is the widest of the device."""
+        self._widths[name], self._dtypes[name] = width, dtype
+        self.add_state(name, [], dist_reduce_fx="cat")
+
+    def _append(self, **rows: Tensor) -> None:
+        # Flat, so that a process without data has parts of as many dimensions to gather.
+        for name, part in rows.items():
+            getattr(self, name).append(part.detach().to(self._empty(name)).flatten())
+
+    def _empty(self, name: str) -> Tensor:
+        dtype = self._dtypes[name] or accumulation_dtype(self.device)
+        return torch.zeros(0, dtype=dtype, device=self.device)
+
+    def _rows(self, name: str) -> Tensor:
+        """A list state as one tensor, (N,) or (N, width)."""
+        state = getattr(self, name)
+        parts = [state] if isinstance(state, Tensor) else [self._empty(name), *state]
+        flat = torch.cat([part.reshape(-1) for part in parts])
+        width = self._widths[name]
+        return flat if width == 1 else flat.view(-1, width)
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gathers the states of all processes, also of one that has seen no example."""
+        if not self._is_synced:
+            for name in self._widths:
+                if len(getattr(self, name)) == 0:
+                    setattr(self, name, [self._empty(name)])
+        super().sync(*args, **kwargs)
+
+    @contextmanager
+    def _gathered(self) -> Iterator[None]:
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            yield
+
+    def compute(self) -> Tensor:
+        """The mean over the examples where it is defined; nan without any."""
+        return self._rows("values").nanmean()
+
+    @property
+    def per_example(self) -> Tensor:
+        """The value of every example, (N,), nan where it is undefined."""
+        with self._gathered():
+            return self._rows("values")
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """How many examples are undefined, by reason."""
+        with self._gathered():
+            codes = self._rows("codes")
+        return {
+            reason: int((codes == code).sum())
+            for code, reason in enumerate(self.REASONS, start=1)
+            if bool((codes == code).any())
+        }
+
+    @property
+    def n_excluded(self) -> int:
+        """How many examples are undefined; `excluded` says why."""
+        return sum(self.excluded.values())
+
+    def interval(
+        self, level: float = 0.95, n_samples: int = 2000, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Bootstrap interval of the mean: percentiles over resampled examples.
+
+        Args:
+            level: share of resamples inside, between 0 and 1.
+            n_samples: how many resamples.
+            seed: of the resampling; the order of the examples does not matter.
+
+        Raises:
+            ValueError: with fewer than two examples where the value is defined.
+        """
+        values = self.per_example
+        known = values[~values.isnan()].sort().values.cpu()
+        means = bootstrap(lambda drawn: known[drawn].mean(1), len(known), n_samples, seed)
+        return middle(means, level)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Everything that decides the number, so that it can be repeated."""
+        return {"metric": type(self).__name__}

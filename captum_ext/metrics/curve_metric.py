@@ -1,0 +1,91 @@
+"""`CurveMetric`: a metric whose value is the area under a curve of each example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_ext._typing import Forward
+from captum_ext.curve import Curve
+from captum_ext.metrics.base import ExampleMetric
+from captum_ext.metrics.borrowed import Borrowed
+
+
+class CurveMetric(ExampleMetric):
+    """The mean area under the curves of the examples.
+
+    The model is borrowed: it is neither moved nor saved nor copied with the metric, and a
+    metric that was pickled needs `bind` before its next ``update``.
+    """
+
+    x: list[Tensor]
+    y: list[Tensor]
+
+    def __init__(self, forward_func: Forward, n_points: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._add_list("x", n_points)
+        self._add_list("y", n_points)
+        self.bind(forward_func)
+
+    def bind(self, forward_func: Forward) -> CurveMetric:
+        """Gives the metric its model, as after unpickling, and returns the metric."""
+        self._borrowed = Borrowed(forward_func)
+        return self
+
+    @property
+    def forward_func(self) -> Forward:
+        """The model, as it was given."""
+        if self._borrowed.model is None:
+            raise ValueError(
+                "`forward_func` is missing: a pickled metric leaves its model out, so give it "
+                "again with `metric.bind(model)`."
+            )
+        return self._borrowed.model
+
+    def _append_curves(self, curve: Curve, codes: Tensor) -> None:
+        self._append(values=curve.area(), codes=codes, x=curve.x, y=curve.y)
+
+    def _labels(self) -> tuple[str, str]:
+        return "x", "y"
+
+    def curve(self) -> Curve:
+        """The mean curve of the examples where it is defined, a batch of one."""
+        with self._gathered():
+            x, y = self._rows("x"), self._rows("y")
+        return mean_curve(Curve(x, y))
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws the mean curve; or, given values of `compute`, those, as torchmetrics does.
+
+        Returns:
+            Figure and axes.
+        """
+        if val is not None:
+            return self._plot(val, ax)
+        import matplotlib.pyplot as plt
+
+        figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots()
+        x, y = (part[0].cpu() for part in self.curve())
+        ax.plot(x, y, label=f"{type(self).__name__} {float(self.compute()):.3f}")
+        ax.set_xlabel(self._labels()[0])
+        ax.set_ylabel(self._labels()[1])
+        ax.legend()
+        return figure, ax
+
+
+def mean_curve(curve: Curve) -> Curve:
+    """The mean over all rows without nan, on a common grid; a batch of one.
+
+    Rows that share their ``x`` keep it; others are interpolated on even steps first.
+    """
+    defined = ~(curve.x.isnan() | curve.y.isnan()).any(1)
+    x, y = curve.x[defined], curve.y[defined]
+    if len(x) == 0:
+        empty = curve.x.new_full((1, curve.x.shape[1]), torch.nan)
+        return Curve(empty, empty)
+    if (x != x[:1]).any():
+        grid = torch.linspace(0, 1, x.shape[1], dtype=x.dtype, device=x.device)
+        x, y = Curve(x, y).resample(grid)
+    return Curve(x[:1], y.mean(0, keepdim=True))

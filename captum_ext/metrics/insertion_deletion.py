@@ -1,0 +1,249 @@
+"""`Insertion` and `Deletion`: the model's answer while ranked features come or go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
+from captum_ext.curve import Curve, GaussianBlur
+from captum_ext.metrics.curve_metric import CurveMetric
+from captum_ext.metrics.perturbation import Perturbation, Reference, describe, perturb
+
+__all__ = [
+    "Deletion",
+    "Insertion",
+    "deletion",
+    "deletion_curve",
+    "insertion",
+    "insertion_curve",
+]
+
+
+def insertion_curve(
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    **settings: Any,
+) -> Curve:
+    """The probability of the target while features appear, best ranked first.
+
+    Arguments as of `Insertion` and its ``update``. Rows are nan where the curve is undefined.
+
+    >>> import torch
+    >>> model = lambda x: x.mean(1, keepdim=True)
+    >>> table = torch.tensor([[1.0, 0.0]])
+    >>> insertion_curve(model, table, table, target=0, n_steps=2).y
+    tensor([[0.0000, 0.5000, 0.5000]], dtype=torch.float64)
+    """
+    how = Perturbation(inserts=True, **settings)
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return perturb(how, forward_func, *data)[0]
+
+
+def deletion_curve(
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    **settings: Any,
+) -> Curve:
+    """The probability of the target while features vanish, best ranked first.
+
+    Arguments as of `Deletion` and its ``update``. Rows are nan where the curve is undefined.
+
+    >>> import torch
+    >>> model = lambda x: x.mean(1, keepdim=True)
+    >>> table = torch.tensor([[1.0, 0.0]])
+    >>> deletion_curve(model, table, table, target=0, n_steps=2).y
+    tensor([[0.5000, 0.0000, 0.0000]], dtype=torch.float64)
+    """
+    how = Perturbation(inserts=False, **settings)
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return perturb(how, forward_func, *data)[0]
+
+
+def insertion(*args: Any, **kwargs: Any) -> Tensor:
+    """Area under `insertion_curve` of each example, (N,); higher is better.
+
+    >>> import torch
+    >>> model = lambda x: x.mean(1, keepdim=True)
+    >>> table = torch.tensor([[1.0, 0.0]])
+    >>> insertion(model, table, table, target=0, n_steps=2)
+    tensor([0.3750], dtype=torch.float64)
+    """
+    return insertion_curve(*args, **kwargs).area()
+
+
+def deletion(*args: Any, **kwargs: Any) -> Tensor:
+    """Area under `deletion_curve` of each example, (N,); lower is better.
+
+    >>> import torch
+    >>> model = lambda x: x.mean(1, keepdim=True)
+    >>> table = torch.tensor([[1.0, 0.0]])
+    >>> deletion(model, table, table, target=0, n_steps=2)
+    tensor([0.1250], dtype=torch.float64)
+    """
+    return deletion_curve(*args, **kwargs).area()
+
+
+class _PerturbationMetric(CurveMetric):
+    """What `Insertion` and `Deletion` share: all but the direction."""
+
+    REASONS = ("attributions not finite", "model's answer not finite", "original scores 0")
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
+    inserts: ClassVar[bool]
+    plot_lower_bound = 0.0
+    n_baselines: Tensor
+    n_feature_masks: Tensor
+
+    def __init__(
+        self,
+        forward_func: Forward,
+        n_steps: int = 20,
+        relative: bool = False,
+        reduction: str = "sum",
+        reference: Reference = 0.0,
+        seed: int = 0,
+        internal_batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        how = Perturbation(
+            self.inserts, n_steps, relative, reduction, reference, seed, internal_batch_size
+        )
+        super().__init__(forward_func, n_steps + 1, **kwargs)
+        self._how = how
+        self.add_state("n_baselines", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("n_feature_masks", torch.tensor(0), dist_reduce_fx="sum")
+
+    @classmethod
+    def from_preset(cls, forward_func: Forward, preset: str, **changes: Any) -> Self:
+        """The metric as a paper ran it.
+
+        Args:
+            forward_func: as in the constructor.
+            preset: a key of ``PRESETS``.
+            changes: arguments of the constructor that take precedence.
+
+        >>> Insertion.from_preset(lambda x: x, "idgi").protocol["reduction"]
+        'abs_sum'
+        """
+        if preset not in cls.PRESETS:
+            raise ValueError(f"`preset` is one of {[*cls.PRESETS]}, but got {preset!r}.")
+        return cls(forward_func, **{**cls.PRESETS[preset], **changes})
+
+    def update(
+        self,
+        inputs: Inputs,
+        attributions: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: FeatureMask = None,
+    ) -> None:
+        """Adds examples: costs ``n_steps + 1`` forward passes for each, fewer with few features.
+
+        Args:
+            inputs: what was explained, (N, ...), or a tuple.
+            attributions: larger where the evidence is stronger, of the inputs' shape; a map of
+                one channel serves images.
+            baselines: the reference of these examples as in Captum, instead of ``reference``.
+            target: the class whose probability counts, in any of Captum's forms.
+            additional_forward_args: further arguments of the model.
+            feature_mask: numbers of feature groups (superpixels, tokens, ...), of a shape that
+                broadcasts to the inputs; groups then change over as one, ranked by the mean.
+
+        Raises:
+            ValueError, TypeError: if shapes don't fit, or the model gives no probability.
+            AssertionError: if the target doesn't fit the model's output, as in Captum.
+        """
+        data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+        curve, codes = perturb(self._how, self.forward_func, *data)
+        self._append_curves(curve, codes)
+        self.n_baselines += 0 if baselines is None else len(codes)
+        self.n_feature_masks += 0 if feature_mask is None else len(codes)
+
+    def _labels(self) -> tuple[str, str]:
+        verb = "inserted" if self.inserts else "deleted"
+        return f"share of features {verb}", self._how.reading
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Everything that decides the number; counts are of this process."""
+        n_examples = len(self._rows("codes"))
+        given = f"`baselines` of {int(self.n_baselines)} of {n_examples} examples, else "
+        return {
+            **super().protocol,
+            **self._how.protocol,
+            "reference": (given if self.n_baselines else "") + describe(self._how.reference),
+            "feature_mask": f"given for {int(self.n_feature_masks)} of {n_examples} examples",
+        }
+
+
+class Insertion(_PerturbationMetric):
+    """Area under the probability of the target while features appear: higher is better.
+
+    Petsiuk, Das and Saenko (BMVC 2018). ``n_steps + 1`` forward passes per example. Presets
+    (`from_preset`): "igos" (50 steps, from the mask papers' blur), "rise" (224 steps, so 224
+    pixels each at 224 x 224, from a blur), "idgi" (5 % steps from black, absolute values).
+
+    Args:
+        forward_func: from inputs to probabilities, as `captum_ext.ImageClassifier` gives.
+        n_steps: into how many even steps the features are split; at most one each counts.
+        relative: divide by the probability of the original (IDGI's ratio curve).
+        reduction: how a pixel's channels become one rank: "sum" keeps signs, "abs_sum" adds
+            absolute values (the convention of PAIR's figures). They rank very differently.
+        reference: what is shown where features are absent: a number (0, the default, is black),
+            or a function from the inputs to such images, as `captum_ext.curve.GaussianBlur`.
+        seed: of the order among features of equal attribution.
+        internal_batch_size: frames per model call; None is a choice that bounds memory.
+        kwargs: of `torchmetrics.Metric`.
+
+    >>> from captum_ext import ImageClassifier
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+    >>> metric = Insertion(ImageClassifier(net, mean=[0.5] * 3, std=[0.5] * 3), n_steps=4)
+    >>> images = torch.rand(2, 3, 4, 4)
+    >>> metric.update(images, attributions=torch.rand_like(images), target=1)
+    >>> metric.per_example.shape, metric.curve().y.shape
+    (torch.Size([2]), torch.Size([1, 5]))
+    """
+
+    higher_is_better = True
+    inserts = True
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "igos": {"n_steps": 50, "reference": GaussianBlur(51, 50.0)},
+        "rise": {"n_steps": 224, "reference": GaussianBlur(11, 5.0)},
+        "idgi": {"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"},
+    }
+
+
+class Deletion(_PerturbationMetric):
+    """Area under the probability of the target while features vanish: lower is better.
+
+    Petsiuk, Das and Saenko (BMVC 2018). ``n_steps + 1`` forward passes per example. Presets
+    (`from_preset`): "igos" (50 steps, to the mask papers' blur), "rise" (224 steps to black).
+    Arguments as of `Insertion`; ``reference`` is what takes the place of features.
+
+    >>> metric = Deletion(lambda x: x, n_steps=1)
+    >>> metric.update(torch.tensor([[0.6]]), torch.tensor([[1.0]]), target=0)
+    >>> metric.compute()
+    tensor(0.3000, dtype=torch.float64)
+    """
+
+    higher_is_better = False
+    inserts = False
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "igos": {"n_steps": 50, "reference": GaussianBlur(51, 50.0)},
+        "rise": {"n_steps": 224, "reference": 0.0},
+    }

@@ -1,0 +1,158 @@
+"""`perturb`: the curve of the model's answer while ranked features come or go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from captum_ext._captum import Score, format_baselines, format_inputs
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
+from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
+from captum_ext.curve.ranking import REDUCTIONS
+
+Reference: TypeAlias = float | Callable[[Tensor], Tensor]
+NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, NO_ORIGINAL = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """How insertion and deletion are run: the settings of `Insertion` and `Deletion`."""
+
+    inserts: bool
+    n_steps: int = 20
+    relative: bool = False
+    reduction: str = "sum"
+    reference: Reference = 0.0
+    seed: int = 0
+    internal_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise ValueError(f"`n_steps` counts steps, at least 1, but got {self.n_steps}.")
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {self.reduction!r}.")
+        if not (isinstance(self.reference, int | float) or callable(self.reference)):
+            raise TypeError(
+                "`reference` is a number or a function from inputs to references, but got "
+                f"{type(self.reference).__name__}: tensors go to `update` as `baselines`."
+            )
+
+    @property
+    def reading(self) -> str:
+        """What is read from the model."""
+        return "probability ratio" if self.relative else "probability"
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The settings that decide the number."""
+        return {
+            "reading": self.reading,
+            "n_steps": self.n_steps,
+            "reduction": self.reduction,
+            "ties": f"shuffled with seed {self.seed}",
+            "area": "trapezoid",
+        }
+
+
+def describe(reference: Reference) -> str:
+    """A reference in words, for `protocol`."""
+    if isinstance(reference, int | float):
+        return f"constant {float(reference):g}"
+    return getattr(reference, "__qualname__", None) or repr(reference)
+
+
+def perturb(
+    how: Perturbation,
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+) -> tuple[Curve, Tensor]:
+    """The curve of every example, and why it is undefined (0: it isn't)."""
+    tensors = format_inputs(inputs)
+    maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
+    references = _references(how.reference, baselines, tensors)
+    ranking = rank(maps, feature_mask, how.reduction, how.seed)
+    counts = even_counts(ranking.n_features, how.n_steps)
+    ends = (references, tensors) if how.inserts else (tensors, references)
+    frames = Frames(*ends, ranking, counts)
+    score = Score(
+        forward_func, tensors, target, additional_forward_args, chunk=how.internal_batch_size
+    )
+    (answers,) = read(frames, [score], score.chunk)
+    require_probabilities(answers)
+    return _curve(how, fraction(frames), answers, finite)
+
+
+def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:
+    original = -1 if how.inserts else 0
+    codes = torch.zeros(len(y), dtype=torch.int64, device=y.device)
+    codes[y[:, original] == 0] = NO_ORIGINAL if how.relative else 0
+    codes[~torch.isfinite(y).all(1)] = NOT_FINITE_ANSWER
+    codes[~finite] = NOT_FINITE_ATTRIBUTION
+    y = y.masked_fill((codes != 0)[:, None], torch.nan)
+    curve = Curve(x, y)
+    return curve.relative(original) if how.relative else curve, codes
+
+
+def require_probabilities(answers: Tensor) -> None:
+    """Refuses a model whose answers leave [0, 1]; nan is an example's own matter."""
+    outside = (answers < -1e-4) | (answers > 1 + 1e-4)
+    if outside.any():
+        raise ValueError(
+            "`forward_func` must return probabilities in [0, 1], but gave "
+            f"{float(answers[outside][0]):.4g}: wrap a classifier of images in "
+            "`captum_ext.ImageClassifier`, or add a softmax."
+        )
+
+
+def format_attributions(
+    attributions: Inputs, inputs: Tensors, full: bool
+) -> tuple[Tensors, Tensor]:
+    """Attributions on the inputs' device, and which examples' are finite, (N,).
+
+    One channel is enough for images, unless ``full``.
+    """
+    given = attributions if isinstance(attributions, tuple) else (attributions,)
+    shapes = [tuple(a.shape) if isinstance(a, Tensor) else type(a).__name__ for a in given]
+    wanted = [tuple(x.shape) for x in inputs]
+    one_channel = [(x[0], 1, *x[2:]) if len(x) >= 4 else x for x in wanted]
+    if len(given) != len(inputs) or any(
+        shape not in choices for shape, *choices in zip(shapes, wanted, one_channel, strict=True)
+    ):
+        raise ValueError(
+            f"`attributions` must have the inputs' shape {_list(wanted)}, or one channel where "
+            f"inputs are images, but got {_list(shapes)}."
+        )
+    maps = tuple(a.detach().to(x.device) for a, x in zip(given, inputs, strict=True))
+    finite = torch.stack([torch.isfinite(m).flatten(1).all(1) for m in maps]).all(0)
+    if full:
+        # A group's mean is over the inputs' elements.
+        maps = tuple(m.expand_as(x) for m, x in zip(maps, inputs, strict=True))
+    return maps, finite
+
+
+def _list(shapes: list[Any]) -> str:
+    return ", ".join(str(shape) for shape in shapes)
+
+
+def _references(reference: Reference, baselines: Baselines, inputs: Tensors) -> Tensors:
+    if baselines is not None:
+        return format_baselines(baselines, inputs)
+    if isinstance(reference, int | float):
+        return tuple(torch.full_like(x, reference) for x in inputs)
+    made = tuple(reference(x) for x in inputs)
+    for image, x in zip(made, inputs, strict=True):
+        if image.shape != x.shape:
+            raise ValueError(
+                f"`reference` must keep the inputs' shape {tuple(x.shape)}, but gave "
+                f"{tuple(image.shape)}."
+            )
+    return tuple(image.detach().to(x) for image, x in zip(made, inputs, strict=True))

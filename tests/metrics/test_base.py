@@ -1,0 +1,154 @@
+"""What torchmetrics and its users ask of every metric, over a list of them."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from captum_ext.metrics import Deletion, Insertion
+
+METRICS = {
+    "insertion": lambda model: Insertion(model, n_steps=3),
+    "deletion": lambda model: Deletion(model, n_steps=3),
+}
+
+
+@pytest.fixture(params=METRICS)
+def make(request, model):
+    return lambda: METRICS[request.param](model)
+
+
+@pytest.fixture
+def filled(make, images, maps):
+    metric = make()
+    metric.update(images, maps, target=1)
+    return metric
+
+
+def same(a, b):
+    torch.testing.assert_close(a.compute(), b.compute(), rtol=0, atol=1e-6, equal_nan=True)
+    torch.testing.assert_close(a.curve().y, b.curve().y, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        a.interval(n_samples=50), b.interval(n_samples=50), rtol=0, atol=1e-6
+    )
+
+
+def test_the_model_is_borrowed(filled, model):
+    assert list(filled.parameters()) == []
+    assert list(filled.modules()) == [filled]
+    filled.persistent(True)
+    assert not any("model" in name or "weight" in name for name in filled.state_dict())
+    assert filled.clone().forward_func is model
+    filled.train(True)
+    assert not model.training
+
+
+def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(make, images, maps, model):
+    metric, calls = make(), []
+    metric.bind(lambda x: calls.append(len(x)) or model(x))
+    first = metric(images[:2], maps[:2], target=1)
+    once = sum(calls)
+    metric(images[2:], maps[2:], target=1)
+    assert sum(calls) == 2 * once
+    alone = make()
+    alone.update(images[:2], maps[:2], target=1)
+    torch.testing.assert_close(first, alone.compute(), equal_nan=True)
+    whole = make()
+    whole.update(images, maps, target=1)
+    same(metric, whole)
+
+
+def test_reset_forgets(filled, make, images, maps):
+    filled.reset()
+    filled.update(images[:3], maps[:3], target=1)
+    fresh = make()
+    fresh.update(images[:3], maps[:3], target=1)
+    same(filled, fresh)
+
+
+def test_copies_and_pickles_keep_the_value_and_pickles_leave_the_model_out(
+    filled, images, maps, model
+):
+    same(filled, filled.clone())
+    same(filled, copy.deepcopy(filled))
+    loaded = pickle.loads(pickle.dumps(filled))
+    same(filled, loaded)
+    with pytest.raises(ValueError, match=r"`forward_func` is missing.*bind"):
+        loaded.update(images, maps, target=1)
+    loaded.bind(model).update(images, maps, target=1)
+    filled.update(images, maps, target=1)
+    same(filled, loaded)
+
+
+def test_saved_and_loaded_state_gives_the_value(filled, make):
+    filled.persistent(True)
+    fresh = make()
+    fresh.persistent(True)
+    fresh.load_state_dict(filled.state_dict())
+    same(filled, fresh)
+
+
+def test_merged_states_give_the_value_of_all_examples(make, images, maps):
+    whole, left, right = make(), make(), make()
+    whole.update(images, maps, target=1)
+    left.update(images[:1], maps[:1], target=1)
+    right.update(images[1:], maps[1:], target=1)
+    left.compute()
+    left.merge_state(right)
+    same(left, whole)
+
+
+def test_a_collection_updates_equal_looking_metrics_apart(make, model, images, maps):
+    collection = MetricCollection({"one": make(), "two": make()})
+    collection["two"].bind(lambda x: model(x.flip(-1)))
+    symmetric = (images[:2] + images[:2].flip(-1)) / 2
+    # A first batch on which both agree makes torchmetrics group them, if it can.
+    collection.update(symmetric, torch.zeros_like(symmetric), target=1)
+    collection.update(images, maps, target=1)
+    apart = make()
+    apart.bind(lambda x: model(x.flip(-1)))
+    apart.update(symmetric, torch.zeros_like(symmetric), target=1)
+    apart.update(images, maps, target=1)
+    assert len(collection.compute_groups) == 2
+    same(collection["two"], apart)
+
+
+def test_without_an_example_the_value_is_nan_and_a_warning(make):
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert make().compute().isnan()
+
+
+def test_interval_needs_two_examples_and_holds_the_value(make, images, maps):
+    metric = make()
+    metric.update(images[:1], maps[:1], target=1)
+    with pytest.raises(ValueError, match="at least 2 examples"):
+        metric.interval()
+    metric.update(images[1:], maps[1:], target=1)
+    low, high = metric.interval()
+    assert low <= metric.compute() <= high
+    wide, narrow = metric.interval(level=0.99), metric.interval(level=0.5)
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    assert metric.interval(seed=4) == metric.interval(seed=4)
+    with pytest.raises(ValueError, match=r"`level`.*got 95"):
+        metric.interval(level=95)
+
+
+def test_plot_returns_figure_and_axes_with_the_curve(filled):
+    import matplotlib.pyplot as plt
+
+    figure, axes = filled.plot()
+    assert axes.get_figure() is figure
+    (line,) = axes.get_lines()
+    assert line.get_ydata() == pytest.approx(filled.curve().y[0].numpy())
+    assert axes.get_xlabel()
+    _, own = plt.subplots()
+    assert filled.plot(ax=own)[1] is own
+    assert filled.plot(filled.compute())[1] is not axes
+    plt.close("all")
+
+
+def test_protocol_is_plain_data(filled):
+    assert filled.protocol["metric"] == type(filled).__name__
+    assert {type(v) for v in filled.protocol.values()} <= {str, int, float, bool, list}
