@@ -1,0 +1,74 @@
+"""The methods that the command and `evaluate` know by name; one line registers one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+from captum.attr import IntegratedGradients
+
+from captum_ext._captum import Attribution
+from captum_ext.attr.blur_ig import BlurIG
+from captum_ext.attr.guided_ig import GuidedIG
+from captum_ext.attr.idgi import IDGI
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named method: how it is made from a model, and how its pictures are labeled."""
+
+    label: str
+    make: Callable[[Any], Attribution]
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(name: str, label: str, make: Callable[[Any], Attribution]) -> None:
+    """Gives a method a name that the command and `evaluate` understand.
+
+    Args:
+        name: in lower case, as typed.
+        label: as shown in tables and pictures.
+        make: from the model to the attribution method.
+
+    >>> register("my-ig", "My IG", IntegratedGradients)
+    >>> METHODS.pop("my-ig").label
+    'My IG'
+    """
+    METHODS[name] = Method(label, make)
+
+
+register("ig", "IG", IntegratedGradients)
+register("guided-ig", "Guided IG", GuidedIG)
+register("blur-ig", "Blur IG", BlurIG)
+register("idgi-ig", "IDGI (IG)", lambda f: IDGI(IntegratedGradients(f)))
+register("idgi-guided-ig", "IDGI (Guided IG)", lambda f: IDGI(GuidedIG(f)))
+register("idgi-blur-ig", "IDGI (Blur IG)", lambda f: IDGI(BlurIG(f)))
+
+
+def lookup(names: list[str]) -> dict[str, Method]:
+    """The registered methods of these names, in order.
+
+    Raises:
+        ValueError: for a name that is not registered.
+
+    >>> [method.label for method in lookup(["ig", "idgi-ig"]).values()]
+    ['IG', 'IDGI (IG)']
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise ValueError(f"`methods` are among {', '.join(METHODS)}, but got {unknown or names}.")
+    return {name: METHODS[name] for name in names}
+
+
+def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that are set and that the method's ``attribute`` takes.
+
+    >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
+    {'n_steps': 5}
+    """
+    taken = signature(method.attribute).parameters
+    return {k: v for k, v in options.items() if k in taken and v is not None}

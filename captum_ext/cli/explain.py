@@ -1,0 +1,255 @@
+"""``captum-ext explain``: one image, several maps, and what each is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import captum
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import captum_ext
+from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
+from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.models import (
+    DEFAULT_MODEL,
+    channels_of,
+    device_of,
+    load_model,
+    name_of,
+    predict,
+    transform_of,
+)
+from captum_ext.cli.output import check_output, whole_file
+from captum_ext.cli.pictures import read_image
+from captum_ext.curve import Curve, GaussianBlur
+from captum_ext.evaluation.cost import Cost, Counted, measured
+from captum_ext.metrics import deletion_curve, insertion_curve
+from captum_ext.viz import Explained, explanation_figure
+
+DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
+REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
+_PICTURES = (".png", ".pdf", ".svg", ".jpg")
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command's arguments to the parser."""
+    sub = commands.add_parser(
+        "explain",
+        help="explain an image's top class with several methods and score the maps",
+        description="Explains one image with several methods, scores each map by insertion and "
+        "deletion, prints a table and draws one figure.",
+    )
+    add = sub.add_argument
+    add("image", nargs="?", type=Path, metavar="IMAGE", help="default: scikit-image's `coffee`")
+    add(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
+        "path/to/file.py:factory, a function that returns an ImageClassifier",
+    )
+    add("--weights", metavar="FILE", help="a state dict; for torchvision also `random`")
+    add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
+    add("--steps", type=int, default=50, help="steps of path methods (default 50)")
+    add("--target", help="class to explain, number or name (default: the top class)")
+    add(
+        "--reference",
+        choices=REFERENCES,
+        default="blur",
+        help="what replaces pixels in insertion "
+        "and deletion: the blurred image (51 x 51, sigma 50; default) or black",
+    )
+    add("--out", type=Path, default=Path("explanation.png"), help="the figure (explanation.png)")
+    add("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    add("--device", help="cpu, cuda, mps (default: the best there is)")
+    add("--batch-size", type=int, help="images per model call (default: what suits the device)")
+    add("--seed", type=int, default=0, help="of methods that draw random numbers, and of ties")
+    sub.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A method's map of the image, its scores and its cost."""
+
+    method: Method
+    attributions: Tensor
+    curves: dict[str, Curve]
+    cost: Cost
+
+    def record(self, name: str) -> dict[str, Any]:
+        scores = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
+        return {
+            "method": name,
+            **scores,
+            "seconds": round(self.cost.seconds, 3),
+            "forwards": self.cost.forwards,
+            "gradients": self.cost.gradients,
+        }
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Explains the image; raises CallError before any work if something does not fit."""
+    _check(arguments)
+    with as_call_error("--methods: "):
+        methods = lookup([name.strip() for name in arguments.methods.split(",") if name.strip()])
+    device = device_of(arguments.device)
+    model = load_model(arguments.model, arguments.weights, device)
+    picture = _photograph(arguments.image, channels_of(model))
+    image = transform_of(model)(picture)[None].to(device)
+    probabilities = predict(model, image)[0]
+    target = _target(arguments.target, model, probabilities)
+    print(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
+    results = _attribute_all(methods, model, image, target, arguments)
+    table = [result.record(name) for name, result in results.items()]
+    print(_as_text(table, results))
+    print(_caption(arguments))
+    top = probabilities.topk(min(5, len(probabilities)))
+    names = [name_of(model, int(i)) for i in top.indices]
+    rows = [Explained(r.method.label, r.attributions[0], r.curves) for r in results.values()]
+    predictions = list(zip(names, top.values.tolist(), strict=True))
+    reading = f"|map|, {arguments.reference} reference"
+    figure = explanation_figure(image[0], predictions, rows, name_of(model, target), reading)
+    with whole_file(arguments.out) as file:
+        figure.savefig(file, dpi=110)
+    print(f"wrote {arguments.out}")
+    if arguments.json:
+        report = {
+            "target": {"class": target, "name": name_of(model, target)},
+            "probability": float(probabilities[target]),
+            "table": table,
+            "protocol": _protocol(arguments),
+            "versions": _versions(),
+        }
+        with whole_file(arguments.json) as file:
+            file.write_text(json.dumps(report, indent=1) + "\n")
+        print(f"wrote {arguments.json}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for option in ("steps", "batch_size"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
+    given = [Path(p) for p in (arguments.image, arguments.weights) if p]
+    check_output("--out", arguments.out, given, _PICTURES)
+    if arguments.json:
+        check_output("--json", arguments.json, [*given, arguments.out], (".json",))
+
+
+def _photograph(file: Path | None, channels: int) -> Image.Image:
+    if file is not None:
+        return read_image(file, channels)
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
+    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")
+
+
+def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:
+    if given is None:
+        return int(probabilities.argmax())
+    names = [name_of(model, i) for i in range(len(probabilities))]
+    target = int(given) if given.isdecimal() else names.index(given) if given in names else -1
+    if not 0 <= target < len(probabilities):
+        raise CallError(
+            f"--target is a class from 0 to {len(probabilities) - 1} or its name, "
+            f"but got {given!r}."
+        )
+    return target
+
+
+def _attribute_all(
+    methods: dict[str, Method],
+    model: nn.Module,
+    image: Tensor,
+    target: int,
+    arguments: argparse.Namespace,
+) -> dict[str, _Result]:
+    results = {}
+    options = {
+        "n_steps": arguments.steps,
+        "internal_batch_size": arguments.batch_size,
+        "perturbations_per_eval": arguments.batch_size,
+        "seed": arguments.seed,
+    }
+    with tqdm(unit=" evaluations", leave=False) as bar:
+        counted = Counted(model, watch=bar.update)
+        for name, method in methods.items():
+            bar.set_description(method.label)
+            with as_call_error(f"{name}: "):
+                attribution = method.make(counted)
+                with measured(counted) as cost:
+                    credit = attribution.attribute(
+                        image, target=target, **accepted(attribution, options)
+                    )
+                curves = _curves(counted, image, credit, target, arguments)
+            results[name] = _Result(method, credit, curves, cost)
+    return results
+
+
+def _curves(
+    model: nn.Module, image: Tensor, credit: Tensor, target: int, arguments: argparse.Namespace
+) -> dict[str, Curve]:
+    settings = {
+        "reference": REFERENCES[arguments.reference],
+        "seed": arguments.seed,
+        "internal_batch_size": arguments.batch_size,
+    }
+    return {
+        key: curve(model, image, credit, target=target, reduction=reduction, **settings)
+        for reduction, suffix in (("sum", ""), ("abs_sum", "_abs"))
+        for key, curve in (
+            (f"insertion{suffix}", insertion_curve),
+            (f"deletion{suffix}", deletion_curve),
+        )
+    }
+
+
+def _as_text(table: list[dict[str, Any]], results: dict[str, _Result]) -> str:
+    head = ("method", "insertion", "|insertion|", "deletion", "|deletion|", "seconds", "forwards",
+            "gradients")  # fmt: skip
+    keys = ("insertion", "insertion_abs", "deletion", "deletion_abs")
+    lines = [f"{head[0]:18}" + "".join(f"{word:>12}" for word in head[1:])]
+    for record in table:
+        label = results[record["method"]].method.label
+        scores = "".join(f"{record[key]:12.3f}" for key in keys)
+        counts = f"{record['seconds']:12.1f}{record['forwards']:12d}{record['gradients']:12d}"
+        lines.append(f"{label:18}{scores}{counts}")
+    return "\n".join(lines)
+
+
+def _caption(arguments: argparse.Namespace) -> str:
+    return (
+        f"insertion: higher is better, deletion: lower is better; {arguments.reference} "
+        "reference, 20 steps.\npixels are ranked by the sum over channels, in |...| by the sum of "
+        "absolute values."
+    )
+
+
+def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "model": arguments.model,
+        "weights": arguments.weights,
+        "image": None if arguments.image is None else str(arguments.image),
+        "reference": arguments.reference,
+        "curve_steps": 20,
+        "path_steps": arguments.steps,
+        "seed": arguments.seed,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "captum_ext": captum_ext.__version__,
+        "captum": captum.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }

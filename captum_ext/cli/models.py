@@ -1,0 +1,133 @@
+"""``--model``: a name or a file with a factory becomes a classifier of images in [0, 1]."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import transforms
+
+from captum_ext.classifier import ImageClassifier, Transform, load_weights
+from captum_ext.cli.errors import CallError, as_call_error
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Module:
+    """The classifier that ``--model`` and ``--weights`` name, in eval mode on the device.
+
+    Raises:
+        CallError: if there is no such model, factory or file, or the weights don't fit.
+    """
+    with as_call_error():
+        if spec == DEFAULT_MODEL:
+            model: nn.Module = ImageClassifier.from_efficientnet_lite0()
+            _load(model, weights)
+        elif spec.startswith("torchvision:"):
+            name = spec.removeprefix("torchvision:")
+            chosen = None if weights == "random" else weights or "DEFAULT"
+            model = ImageClassifier.from_torchvision(name, chosen)
+        elif ":" in spec:
+            model = _from_file(spec)
+            _load(model, weights)
+        else:
+            raise CallError(
+                f"--model is {DEFAULT_MODEL}, torchvision:NAME or path/to/file.py:factory, "
+                f"but got {spec!r}."
+            )
+    return model.eval().to(device)
+
+
+def _load(model: nn.Module, weights: str | None) -> None:
+    if weights is not None:
+        load_weights(model.model if isinstance(model, ImageClassifier) else model, Path(weights))
+
+
+def _from_file(spec: str) -> nn.Module:
+    path, _, name = spec.rpartition(":")
+    file = Path(path)
+    if not file.is_file():
+        raise CallError(f"--model names the file {file}, which does not exist.")
+    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    if module_spec is None or module_spec.loader is None:
+        raise CallError(f"--model names the file {file}, which is not a Python file.")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise CallError(f"--model: {file} fails with {type(error).__name__}: {error}.") from error
+    finally:
+        sys.path.pop(0)
+    factory: Any = getattr(module, name, None)
+    if not callable(factory):
+        raise CallError(f"--model names the factory {name!r}, which {file} does not define.")
+    try:
+        model = factory()
+    except Exception as error:
+        raise CallError(f"--model: {spec} fails with {type(error).__name__}: {error}.") from error
+    if not isinstance(model, nn.Module):
+        raise CallError(f"--model: {spec} must return an nn.Module, but gave {type(model)}.")
+    return model
+
+
+def transform_of(model: nn.Module) -> Transform:
+    """From a PIL image to a (C, H, W) tensor in [0, 1], as the model wants it."""
+    return model.transform if isinstance(model, ImageClassifier) else transforms.ToTensor()
+
+
+def channels_of(model: nn.Module) -> int:
+    """How many color channels the model takes."""
+    return model.mean.shape[1] if isinstance(model, ImageClassifier) else 3
+
+
+def name_of(model: nn.Module, index: int) -> str:
+    """A class by name, where the model knows names."""
+    return model.name_of(index) if isinstance(model, ImageClassifier) else f"class {index}"
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Probabilities, (N, classes), checked to be some.
+
+    Raises:
+        CallError: if the model fails, gives nan, or something that is no probability.
+    """
+    try:
+        with torch.no_grad():
+            output = model(images)
+    except Exception as error:
+        shape = tuple(images.shape)
+        raise CallError(f"--model fails on images of shape {shape}: {error}") from error
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        raise CallError("--model must return one row of class probabilities per image.")
+    if not output.isfinite().all():
+        raise CallError("--model gives nan or infinite probabilities for this image.")
+    sums = output.double().sum(1)
+    if output.min() < 0 or not torch.allclose(sums, torch.ones_like(sums), atol=1e-2):
+        raise CallError(
+            "--model must return probabilities, but its rows do not sum to 1: return "
+            "captum_ext.ImageClassifier(model, mean, std) from the factory."
+        )
+    return output
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device named, or the best there is.
+
+    Raises:
+        CallError: if there is no such device here.
+    """
+    if name is None:
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise CallError(f"--device {name} can't be used here: {reason}") from error
+    return device

@@ -1,0 +1,133 @@
+"""Pictures of maps and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_ext.curve import Curve
+
+_PER_ROW = 6
+_COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One method's map of an image, (C, H, W), and its curves by name."""
+
+    label: str
+    attributions: Tensor
+    curves: dict[str, Curve]
+
+
+def heat(attributions: Tensor, absolute: bool = True, percentile: float = 99.0) -> Any:
+    """A map as an array (H, W): over channels the sum of absolute values, in [0, 1].
+
+    Args:
+        attributions: (C, H, W).
+        absolute: without it the signed sum, in [-1, 1].
+        percentile: values above it (in size) are clipped, so that no single pixel rules.
+
+    >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
+    [[0.25, 1.0]]
+    """
+    values = attributions.detach().float().cpu()
+    flat = (values.abs() if absolute else values).sum(0).numpy()
+    top = np.percentile(np.abs(flat), percentile) or np.abs(flat).max() or 1.0
+    return np.clip(flat / top, -1, 1)
+
+
+def overlay(image: Tensor, attributions: Tensor, colors: str = "inferno") -> Any:
+    """A map over its image in grey, an array (H, W, 3) in [0, 1].
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        attributions: (C, H, W).
+        colors: a matplotlib color map.
+
+    >>> overlay(torch.rand(3, 4, 5), torch.rand(3, 4, 5)).shape
+    (4, 5, 3)
+    """
+    strength = heat(attributions)[..., None]
+    grey = image.detach().float().cpu().mean(0).clamp(0, 1).numpy()[..., None].repeat(3, -1)
+    tinted = colormaps[colors](strength[..., 0])[..., :3]
+    return np.clip((1 - 0.75 * strength) * grey * 0.8 + 0.75 * strength * tinted, 0, 1)
+
+
+def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str) -> None:
+    """Draws curves of one example each into axes, the legend says their areas."""
+    for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+        area = float(curve.area()[0])
+        axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=_COLORS[2 * k % 20 + k // 10],
+                  label=f"{label} {area:.2f}")  # fmt: skip
+    axes.set(title=title, xlabel="share of pixels", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=7, frameon=False)
+
+
+def explanation_figure(
+    image: Tensor,
+    predictions: Sequence[tuple[str, float]],
+    rows: Sequence[Explained],
+    target: str,
+    reading: str,
+) -> Figure:
+    """The photograph with its predictions, every map twice, and the curves of all methods.
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        predictions: names and probabilities of the top classes, best first.
+        rows: one entry per method, with curves "insertion_abs" and "deletion_abs".
+        target: the name of the class that is explained.
+        reading: how the curves were made, in a few words.
+    """
+    columns = min(_PER_ROW, max(4, len(rows)))
+    bands = -(-len(rows) // columns)
+    figure = Figure(figsize=(2.5 * columns, 3.2 + 5.2 * bands), layout="constrained")
+    figure.suptitle(f"Why {target}?", fontsize=14)
+    heights = [3.2, *[5.2] * bands]
+    head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
+    photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.3, 1.3])
+    _show(photo, image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(), "input")
+    _draw_predictions(bars, predictions)
+    labels = [row.label for row in rows]
+    draw_curves(
+        insertion, [r.curves["insertion_abs"] for r in rows], labels, f"insertion ({reading})"
+    )
+    draw_curves(deletion, [r.curves["deletion_abs"] for r in rows], labels, f"deletion ({reading})")
+    insertion.set_ylabel(f"probability of {target}", fontsize=8)
+    for band, part in enumerate(parts):
+        axes = part.subplots(2, columns, squeeze=False)
+        shown = rows[band * columns : (band + 1) * columns]
+        for k in range(columns):
+            if k < len(shown):
+                row = shown[k]
+                _show(axes[0, k], heat(row.attributions), row.label, cmap="inferno")
+                _show(axes[1, k], overlay(image, row.attributions), "")
+            else:
+                axes[0, k].set_axis_off()
+                axes[1, k].set_axis_off()
+    return figure
+
+
+def _show(axes: Any, picture: Any, title: str, **options: Any) -> None:
+    picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    axes.imshow(picture, vmin=0, vmax=1, **({"cmap": "gray"} | options))
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+
+
+def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]]) -> None:
+    names = [name for name, _ in predictions][::-1]
+    values = torch.tensor([p for _, p in predictions][::-1])
+    axes.barh(range(len(names)), values, color="0.75")
+    for k, (name, value) in enumerate(zip(names, values.tolist(), strict=True)):
+        axes.text(0.02, k, f"{name} {value:.2f}", va="center", fontsize=8)
+    axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
+    axes.spines[:].set_visible(False)

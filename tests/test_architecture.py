@@ -1,0 +1,70 @@
+"""Imports point one way only, and Captum's private names enter through one file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "captum_ext"
+# Each part may import the parts of its own entry, and its own.
+ALLOWED = {
+    "_typing": set(),
+    "_captum": {"_typing"},
+    "classifier": {"_typing"},
+    "path": {"_typing", "_captum", "classifier"},
+    "mask": {"_typing", "_captum", "classifier"},
+    "curve": {"_typing", "_captum", "classifier"},
+}
+ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
+ALLOWED["metrics"] = {*ALLOWED["path"], "curve"}
+ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics"}
+ALLOWED["viz"] = {*ALLOWED["evaluation"], "evaluation"}
+ALLOWED["cli"] = {*ALLOWED["viz"], "viz", "__init__"}
+ALLOWED["__main__"] = {"cli"}
+ALLOWED["__init__"] = {"classifier"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+EACH = pytest.mark.parametrize("file", FILES, ids=[str(f.relative_to(PACKAGE)) for f in FILES])
+
+
+def part_of(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file):
+    """Every module a file imports, with the names taken from it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@EACH
+def test_imports_point_downwards(file):
+    own = part_of(file)
+    for module, name in imports(file):
+        head, *rest = module.split(".")
+        if head == "captum_ext":
+            other = rest[0] if rest else "__init__"
+            if not rest and name and (PACKAGE / name).is_dir():
+                other = name
+            assert other == own or other in ALLOWED[own], f"{own} imports {module}"
+
+
+@EACH
+def test_captums_private_names_enter_through_one_file(file):
+    if file.name == "_captum.py":
+        return
+    for module, name in imports(file):
+        if module.split(".")[0] == "captum":
+            private = [part for part in [*module.split("."), name] if part.startswith("_")]
+            assert not private, f"{file} imports {module}.{name}"
+
+
+@pytest.mark.parametrize("folder", ["attr", "path", "curve", "metrics", "evaluation"])
+def test_every_folder_lists_what_is_public(folder):
+    tree = ast.parse((PACKAGE / folder / "__init__.py").read_text())
+    lists = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"]
+    assert len(lists) == 1
+    assert lists[0].value.elts

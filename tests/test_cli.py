@@ -1,0 +1,234 @@
+"""The command as a user meets it: what it writes, and what it says when it can't."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_ext.cli import main
+
+FACTORY = """
+import torch
+from torch import nn
+from captum_ext import ImageClassifier
+
+def net():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Flatten(), nn.LazyLinear(4)]
+    return nn.Sequential(*layers)
+
+def classifier():
+    made = ImageClassifier(net(), [0.5] * 3, [0.5] * 3, class_names=["a", "b", "c", "d"])
+    made(torch.zeros(1, 3, 24, 24))
+    return made
+
+def logits():
+    return net()
+
+class Nan(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :4] * float("nan")
+
+def broken():
+    raise RuntimeError("no luck today")
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FACTORY)
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("image.png")
+    return tmp_path
+
+
+def explain(*arguments, image="image.png"):
+    given = [] if image is None else [str(image)]
+    return main(["explain", *given, "--model", "mine.py:classifier", "--steps", "2", *arguments])
+
+
+def refused(capsys, *arguments, **options):
+    """The one sentence that an impossible call gets."""
+    assert explain(*arguments, **options) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    (sentence,) = [line for line in captured.err.splitlines() if line.startswith("captum-ext:")]
+    return sentence
+
+
+def test_explain_writes_a_table_a_figure_and_json(folder, capsys):
+    assert explain("--out", "figure.png", "--json", "table.json") == 0
+    printed = capsys.readouterr().out
+    assert "IDGI (Blur IG)" in printed
+    report = json.loads((folder / "table.json").read_text())
+    assert [row["method"] for row in report["table"]] == [
+        "ig", "guided-ig", "blur-ig", "idgi-ig", "idgi-guided-ig", "idgi-blur-ig"
+    ]  # fmt: skip
+    assert all(0 <= row["insertion"] <= 1 for row in report["table"])
+    with Image.open("figure.png") as figure:
+        assert figure.size[0] > 1000
+        assert np.asarray(figure.convert("L")).std() > 10
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == [
+        "figure.png", "image.png", "mine.py", "table.json"
+    ]  # fmt: skip
+
+
+def test_evaluations_are_counted(folder):
+    assert explain("--json", "t.json", "--methods", "ig,idgi-ig,blur-ig,idgi-guided-ig") == 0
+    rows = {row["method"]: row for row in json.loads((folder / "t.json").read_text())["table"]}
+    costs = {name: (row["gradients"], row["forwards"]) for name, row in rows.items()}
+    assert costs == {"ig": (2, 0), "idgi-ig": (2, 1), "blur-ig": (3, 0), "idgi-guided-ig": (2, 1)}
+
+
+def test_the_target_can_be_a_number_or_a_name(folder, capsys):
+    assert explain("--target", "2", "--methods", "ig") == 0
+    assert explain("--target", "c", "--methods", "ig") == 0
+    assert capsys.readouterr().out.count("explaining c (class 2") == 2
+
+
+def test_two_runs_with_one_seed_print_the_same_scores(folder):
+    for name in ("one.json", "two.json"):
+        assert explain("--json", name, "--seed", "3") == 0
+    tables = [json.loads((folder / name).read_text())["table"] for name in ("one.json", "two.json")]
+    for row in tables[0] + tables[1]:
+        row.pop("seconds")
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "RGBA", "LA", "P", "1", "I", "F"])
+def test_images_of_every_mode_are_taken_and_the_conversion_is_said(mode, folder, capsys):
+    ramp = np.linspace(0, 1, 24 * 24).reshape(24, 24)
+    if mode in ("I;16", "I", "F"):
+        kinds = {"I;16": (65535, np.uint16), "I": (65535, np.int32), "F": (1, np.float32)}
+        scale, kind = kinds[mode]
+        Image.fromarray((ramp * scale).astype(kind)).save("other.tiff")
+    else:
+        Image.fromarray((ramp * 255).astype(np.uint8)).convert(mode).save("other.tiff")
+    assert explain("--methods", "ig", image="other.tiff") == 0
+    assert "taken as RGB" in capsys.readouterr().err
+
+
+def test_16_bit_grey_keeps_its_shades(folder):
+    from captum_ext.cli.pictures import read_image
+
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save("ramp.png")
+    shades = np.asarray(read_image(folder / "ramp.png"))[..., 0]
+    assert len(np.unique(shades)) > 250
+
+
+def test_an_image_that_is_not_there(folder, capsys):
+    assert "IMAGE nowhere.png does not exist" in refused(capsys, image="nowhere.png")
+
+
+def test_a_truncated_image(folder, capsys):
+    whole = (folder / "image.png").read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    assert "half.png is damaged" in refused(capsys, image="half.png")
+
+
+def test_a_file_that_is_no_image(folder, capsys):
+    assert "mine.py is not an image" in refused(capsys, image="mine.py")
+
+
+def test_an_image_1_pixel_wide(folder, capsys):
+    Image.new("RGB", (1, 500)).save("thin.png")
+    assert "1 x 500 pixels, too small" in refused(capsys, image="thin.png")
+
+
+def test_a_decompression_bomb(folder, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert "too many pixels" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "ig,magic"], "--methods: .*but got ['magic']"),
+        (["--methods", ""], "--methods"),
+        (["--steps", "0"], "--steps is at least 1, but got 0"),
+        (["--batch-size", "0"], "--batch-size is at least 1, but got 0"),
+        (["--target", "4"], "--target is a class from 0 to 3"),
+        (["--target", "-1"], "--target is a class from 0 to 3"),
+        (["--target", "dog"], "--target is a class"),
+        (["--out", "image.png"], "--out would overwrite image.png"),
+        (["--out", "missing/figure.png"], "--out is a file in an existing folder"),
+        (["--out", "figure.doc"], "--out ends in one of"),
+        (["--json", "image.png"], "--json ends in one of"),
+        (["--device", "cuda:99"], "--device cuda:99 can't be used here"),
+        (["--device", "toaster"], "--device toaster can't be used here"),
+        (["--model", "nothing"], "--model is efficientnet_lite0"),
+        (["--model", "gone.py:net"], "gone.py, which does not exist"),
+        (["--model", "mine.py:gone"], "mine.py does not define"),
+        (["--model", "mine.py:broken"], "fails with RuntimeError: no luck today"),
+        (["--model", "mine.py:number"], "must return an nn.Module"),
+        (["--model", "mine.py:logits"], "must return probabilities"),
+        (["--model", "mine.py:Nan"], "gives nan"),
+        (["--model", "torchvision:nonesuch"], "`name` is a model that torchvision"),
+        (["--model", "torchvision:resnet18", "--weights", "gone.pth"], "`weights` of resnet18"),
+        (["--weights", "gone.pth"], "gone.pth does not exist"),
+        (["--weights", "image.png"], "`weights` is a file that torch.load"),
+        (["--weights", "other.pth"], "`weights` must fit the model"),
+    ],
+)
+def test_a_wrong_call_gets_one_sentence_and_leaves_no_file(arguments, words, folder, capsys):
+    torch.save({"weight": torch.zeros(1)}, "other.pth")
+    before = sorted(folder.iterdir())
+    sentence = refused(capsys, *arguments)
+    for part in words.split(".*"):
+        assert part in sentence
+    after = [p for p in sorted(folder.iterdir()) if p.name != "__pycache__"]
+    assert after == before
+
+
+def test_weights_from_a_file_are_used(folder, capsys):
+    sys.path.insert(0, str(folder))
+    import mine
+
+    sys.path.pop(0)
+    made = mine.classifier()
+    made.model[3].bias.data[3] += 100
+    torch.save(made.model.state_dict(), "weights.pth")
+    assert explain("--weights", "weights.pth", "--methods", "ig") == 0
+    assert "explaining d (class 3, p = 1.000)" in capsys.readouterr().out
+
+
+def test_a_failed_run_leaves_the_earlier_figure(folder, monkeypatch):
+    (folder / "explanation.png").write_text("earlier")
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert explain("--methods", "ig") == 1
+    assert (folder / "explanation.png").read_text() == "earlier"
+    assert not list(folder.glob(".captum-ext-*"))
+
+
+def test_without_arguments_coffee_is_an_espresso(folder, capsys):
+    assert main(["explain", "--methods", "ig", "--steps", "3"]) == 0
+    assert "explaining espresso (class 967" in capsys.readouterr().out
+    assert (folder / "explanation.png").stat().st_size > 10_000
+
+
+def test_unknown_arguments_exit_with_2(capsys):
+    assert main(["explain", "--nonsense"]) == 2
+    assert main([]) == 2
+
+
+def test_weights_that_can_not_be_fetched_are_named(folder, capsys, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    sentence = refused(capsys, "--model", "torchvision:resnet18")
+    assert "resnet18-f37072fd.pth" in sentence
+    assert "pass its path as `weights`" in sentence
