@@ -1,0 +1,36 @@
+"""What the benchmarks share: annotated photographs, and tables of means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+from skimage import data
+from torch import Tensor
+from torchvision.transforms.functional import to_tensor
+
+from captum_ext import ImageClassifier
+
+
+def photographs(folder: Path | None) -> list[tuple[str, Tensor, int | None]]:
+    """Names, images (1, 3, 224, 224) in [0, 1] and classes.
+
+    A folder holds crops of 224 x 224 and an annotations.json whose "images" name "file" and
+    "expected_class". Without one: scikit-image's photographs, with the model's own classes.
+    """
+    if folder is None:
+        crop = ImageClassifier.from_efficientnet_lite0().transform
+        pictures = {"coffee": data.coffee(), "chelsea": data.chelsea()}
+        return [(k, crop(Image.fromarray(v))[None], None) for k, v in pictures.items()]
+    records = json.loads((folder / "annotations.json").read_text())["images"]
+    files = [(folder / record["file"], record["expected_class"]) for record in records]
+    return [(f.name, to_tensor(Image.open(f).convert("RGB"))[None], label) for f, label in files]
+
+
+def correct(model: ImageClassifier, image: Tensor, label: int | None) -> int | None:
+    """The class to explain: the label if the model agrees with it, else None."""
+    with torch.no_grad():
+        top = int(model(image).argmax())
+    return top if label in (None, top) else None
