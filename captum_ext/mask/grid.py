@@ -63,7 +63,7 @@ class MaskGrid:
         """Shape (N, 1, height, width) of the grid, one per input tensor."""
         sizes = self._sizes(inputs)
         parts = torch.split(cells, [h * w for h, w in sizes], dim=-1)
-        return tuple(p.unflatten(-1, (1, h, w)) for p, (h, w) in zip(parts, sizes, strict=True))
+        return tuple(p.reshape(-1, 1, h, w) for p, (h, w) in zip(parts, sizes, strict=True))
 
     def enlarge(self, cells: Tensor, inputs: Tensors) -> Tensors:
         """Shape (N, 1, height, width) of the images, one per input tensor."""

@@ -1,0 +1,33 @@
+"""A small real network, and images for it."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+def small_net(channels: int = 3, classes: int = 5) -> nn.Sequential:
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(channels, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, classes),
+        nn.Softmax(1),
+    )
+    for parameter in net.parameters():
+        scale = 3.0 / max(1, parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
+        parameter.data = torch.randn(parameter.shape, generator=generator) * scale
+    return net.eval()
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    return small_net()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 20, 16, generator=torch.Generator().manual_seed(1))
