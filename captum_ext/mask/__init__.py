@@ -4,6 +4,7 @@ from captum_ext.mask.descent import Descent, descend
 from captum_ext.mask.direction import Direction, Gradient, Here, IntegratedGradient
 from captum_ext.mask.grid import FeatureGroups, Grid, MaskGrid
 from captum_ext.mask.problem import MaskProblem
+from captum_ext.mask.random_masks import RandomMasks
 from captum_ext.mask.reference import blurred
 from captum_ext.mask.regularizers import L1, TV, BilateralTV, PublishedBilateralTV, Regularizer
 from captum_ext.mask.sample import Noise, Sample
@@ -32,6 +33,7 @@ __all__ = [
     "Noise",
     "PublishedBacktracking",
     "PublishedBilateralTV",
+    "RandomMasks",
     "Regularizer",
     "Rule",
     "Sample",
