@@ -234,7 +234,7 @@ def _deleted(problem: MaskProblem, masks: Tensor) -> Tensors:
     rows = torch.arange(masks.shape[0], device=masks.device)
     enlarged = problem.enlarged(masks, rows, range(problem.n_masks))
     pairs = zip(enlarged, problem.inputs, strict=True)
-    return tuple((1 - m).expand_as(x) for m, x in pairs)
+    return tuple((1 - m).clamp(0, 1).expand_as(x) for m, x in pairs)
 
 
 def _warn_of_logits(iteration: int, here: Here) -> None:

@@ -68,7 +68,8 @@ class MaskGrid:
     def enlarge(self, cells: Tensor, inputs: Tensors) -> Tensors:
         """Shape (N, 1, height, width) of the images, one per input tensor."""
         pairs = zip(self.maps(cells, inputs), inputs, strict=True)
-        return tuple(enlarge(m, (x.shape[-2], x.shape[-1])) for m, x in pairs)
+        # Bilinear weights add up to 1 within a rounding error only: a mask of ones stays exactly 1.
+        return tuple(1 - enlarge(1 - m, (x.shape[-2], x.shape[-1])) for m, x in pairs)
 
     def of(self, rows: Tensor) -> MaskGrid:
         """The same grid: it lies alike over all examples."""
