@@ -91,6 +91,12 @@ class IGOSPlus(MaskAttribution):
     """iGOS+: one mask that deletes and inserts (Khorram, Lawson and Li, CHIL 2021).
 
     Its arguments are those of `IGOS`; its total variation is bilateral.
+
+    >>> import torch
+    >>> images = torch.rand(1, 3, 16, 16)
+    >>> method = IGOSPlus(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8, tv_weight=0.1)
+    >>> method.attribute(images, n_iter=5).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     name = "iGOS+"
@@ -133,6 +139,13 @@ class IGOSPlusPlus(MaskAttribution):
     """iGOS++: a deletion mask, an insertion mask and their product (CHIL 2021, equation 8).
 
     Its arguments are those of `IGOS`; its total variation is bilateral and of the product.
+
+    >>> import torch
+    >>> images = torch.rand(1, 3, 16, 16)
+    >>> method = IGOSPlusPlus(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8)
+    >>> run = method.optimize(images, n_iter=5)
+    >>> run.attributions.shape, run.descent.objective.shape
+    (torch.Size([1, 3, 16, 16]), torch.Size([5, 1]))
     """
 
     name = "iGOS++"

@@ -44,6 +44,12 @@ class MaskRun:
     Args:
         attributions: 1 - mask at the inputs' resolution, as `MaskAttribution.attribute` gives it.
         descent: masks, objective and model evaluations, iteration by iteration.
+
+    >>> from captum_ext.attr import IGOS
+    >>> igos = IGOS(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8, tv_weight=0.1)
+    >>> history = igos.optimize(torch.rand(1, 3, 16, 16), baselines=0, n_iter=5).descent
+    >>> bool(history.objective[-1] < history.objective[0]), history.forwards.shape
+    (True, torch.Size([5, 1]))
     """
 
     attributions: Any

@@ -22,6 +22,10 @@ class Here:
         gradient: the direction of steepest ascent, in the masks' shape.
         value: the objective, (M,), or None where only gradients are known.
         scores: the scores, (terms, M, fractions), or None.
+
+    >>> import torch
+    >>> Here(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).value is None
+    True
     """
 
     masks: Tensor

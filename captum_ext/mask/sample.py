@@ -26,6 +26,10 @@ class Noise:
 
     Raises:
         ValueError: if ``std`` is negative.
+
+    >>> Noise(-0.1)
+    Traceback (most recent call last):
+    ValueError: `noise_std` is a standard deviation, at least 0, but got -0.1.
     """
 
     std: float = 0.0
@@ -75,8 +79,8 @@ class Sample:
             draws.append(drawn.to(x))
         if jitter > 0:
             shifts = torch.randint(0, jitter, (len(fractions), 2), generator=generator)
-        where = inputs[0].device
-        return cls(torch.tensor(fractions, device=where), tuple(draws), noise.relative, shifts)
+        read = inputs[0].new_tensor(fractions)
+        return cls(read, tuple(draws), noise.relative, shifts)
 
     def disturb(
         self, blend: Tensor, x: Tensor, number: int, term: Tensor, fraction: Tensor

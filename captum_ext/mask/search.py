@@ -29,6 +29,13 @@ class Backtracking:
         beta: share of the first-order decrease that is asked for.
         most_trials: trials of one search, after which the mask stays where it is.
         patience: searches in a row without an accepted step after which an example has converged.
+
+    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
+    >>> search = Backtracking(initial=0.8, shrink=0.5)
+    >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
+    >>> move = search(here, bowl, search.start(here.masks), torch.tensor([9]))
+    >>> move.masks, move.trials
+    (tensor([[[0.6000]]]), tensor([2]))
     """
 
     initial: float | None = None
@@ -78,7 +85,12 @@ class PublishedBacktracking:
 
     It starts at ``initial`` at every iteration, evaluates the base again, refuses a step while the
     objective exceeds ``base - beta * step * ||gradient||^2`` and the step tried is at least
-    ``floor``, and takes the last step tried times ``shrink``, accepted or not.
+    ``floor``, multiplying it by ``shrink`` each time; the last step is taken, accepted or not.
+
+    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
+    >>> PublishedBacktracking(initial=1.0)(here, bowl, (), torch.tensor([9])).length
+    tensor([0.2000])
     """
 
     initial: float = 1000.0

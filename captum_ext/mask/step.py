@@ -37,6 +37,10 @@ class Move:
         value: the objective at the new masks, (M,), nan where unknown; or None.
         stuck: examples that have converged, (M,).
         length: the last step length of each example, (M,).
+
+    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    >>> fixed(0.25)(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).length
+    tensor([0.2500])
     """
 
     masks: Tensor
@@ -64,6 +68,11 @@ class Rule:
     Args:
         start: what the rule remembers before the first iteration, tensors with N rows.
         move: from masks, gradient and state to the new masks, before they are clamped, and state.
+
+    >>> signs = Rule(lambda masks: (), lambda masks, gradient, state: (masks - gradient.sign(), ()))
+    >>> here = Here(torch.ones(1, 1, 2), torch.tensor([[[0.1, -0.1]]]))
+    >>> signs(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).masks
+    tensor([[[0., 1.]]])
     """
 
     start: Callable[[Tensor], Tensors]
@@ -96,6 +105,10 @@ def nesterov(rate: float) -> Rule:
     """Nesterov's momentum i / (i + 3), no line search (Jiang, Khorram and Li, BMVC 2023).
 
     The masks are the points at which the gradient is taken, one extrapolation ahead.
+
+    >>> here, step = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1)), nesterov(0.1)
+    >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
+    tensor([[[0.9000]]])
     """
 
     def start(masks: Tensor) -> Tensors:
@@ -111,7 +124,12 @@ def nesterov(rate: float) -> Rule:
 
 
 def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-12) -> Rule:
-    """Adam (Kingma and Ba, ICLR 2015): cells move by about ``rate`` whatever their gradient."""
+    """Adam (Kingma and Ba, ICLR 2015): cells move by about ``rate`` whatever their gradient.
+
+    >>> here, step = Here(torch.ones(1, 1, 2), torch.tensor([[[0.001, 5.0]]])), adam(0.1)
+    >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
+    tensor([[[0.9000, 0.9000]]])
+    """
 
     def start(masks: Tensor) -> Tensors:
         return torch.zeros_like(masks), torch.zeros_like(masks), masks.new_zeros(masks.shape[0])
