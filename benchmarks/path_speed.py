@@ -50,7 +50,7 @@ def pair_runs(model, images, n_steps: int):
     except ImportError:
         return {}
 
-    def call(x, args=None, expected_keys=None):
+    def call(x, call_model_args=None, expected_keys=None):
         batch = torch.tensor(np.asarray(x), dtype=torch.float32).permute(0, 3, 1, 2)
         leaf = batch.requires_grad_()
         (gradient,) = torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -185,6 +186,26 @@ class Score:
             tuple(torch.cat(g) for g in gradients),
         )
 
+    def through(self, transform: Callable[[Tensor], Tensors], dtype: torch.dtype) -> Score:
+        """The same score of ``transform(point)``: points of ``dtype`` and of any shape.
+
+        A model that does not depend on its input has gradient zero here, not an error.
+
+        >>> score = Score(lambda x: x.sum(1), (torch.zeros(1, 2),))
+        >>> score.through(lambda p: (p**2,), torch.float32).with_gradient((torch.ones(1, 2),))
+        (tensor([2.], dtype=torch.float64), (tensor([[2., 2.]]),))
+        """
+
+        def forward(point: Tensor, *arguments: Any) -> Any:
+            moved = zip(transform(point), self.dtypes, strict=True)
+            output = self.forward_func(*(x.to(d) for x, d in moved), *arguments)
+            return _linked(output, point)
+
+        composed = copy(self)
+        composed.forward_func = forward
+        composed.dtypes = (dtype,)
+        return composed
+
     def _chunks(self, points: Tensors, rows: Tensor | None) -> list[tuple[Tensors, Tensor | None]]:
         m = points[0].shape[0]
         if rows is None:
@@ -284,6 +305,16 @@ class Score:
             and argument.shape[0] == self.n_examples
         )
         return argument[rows.to(argument.device)] if per_example else argument
+
+
+def _linked(output: Any, point: Tensor) -> Any:
+    """The output, in whose graph the point takes part with derivative zero."""
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        return output
+    if output.dim() == 0 or output.shape[0] != point.shape[0]:
+        return output
+    zero = (0 * point.flatten(1).sum(1)).to(output)
+    return output + zero.view(-1, *[1] * (output.dim() - 1))
 
 
 def _check_target_length(target: Target, n_examples: int) -> None:

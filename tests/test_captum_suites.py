@@ -23,10 +23,9 @@ pytestmark = [
 ]
 
 
-def arguments(case, row):
+def arguments(case):
     keys = {"inputs", "baselines", "target", "additional_forward_args"}
-    given = {key: value for key, value in case["attribute_args"].items() if key in keys}
-    return {**given, **row.table_options}
+    return {key: value for key, value in case["attribute_args"].items() if key in keys}
 
 
 def example(value, i, n):
@@ -41,7 +40,7 @@ def example(value, i, n):
 
 
 def test_targets_and_examples_are_independent(case, row):
-    keywords = arguments(case, row)
+    keywords = arguments(case)
     inputs = keywords["inputs"]
     n = len(inputs[0] if isinstance(inputs, tuple) else inputs)
     whole = row.attribute(case["model"], **keywords)
@@ -57,7 +56,7 @@ def test_targets_and_examples_are_independent(case, row):
 
 def test_hooks_are_removed(case, row):
     model = copy.deepcopy(case["model"])
-    row.attribute(model, **arguments(case, row))
+    row.attribute(model, **arguments(case))
     for module in model.modules():
         hooks = [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks]
         assert not any(hooks)

@@ -89,8 +89,7 @@ def test_tensors_of_a_tuple_may_differ_in_shape(row):
     def model(a, b):
         return torch.stack([a.sum(1) * b.sum((1, 2)), a.sum(1)], 1).softmax(1)
 
-    options = row.table_options
-    credit = row.attribute(model, (a, b), target=0, **options)
+    credit = row.attribute(model, (a, b), target=0)
     assert [c.shape for c in credit] == [a.shape, b.shape]
 
 
@@ -280,7 +279,7 @@ def test_it_stands_in_for_a_layer_methods_ig(row, model, images):
     assert credit.shape == model[0](images).shape
     tail = row.attribute(model[1:], model[0](images).detach(), target=1, n_steps=8)
     layer_baseline = model[0](torch.zeros_like(images)).detach()
-    if not row.images_only:
+    if not row.own_start:
         tail = row.attribute(
             model[1:], model[0](images).detach(), layer_baseline, target=1, n_steps=8
         )
@@ -310,7 +309,7 @@ def test_bad_inputs_get_one_clear_sentence(row, spoil, error, words, model, imag
 
 @ALL
 def test_baselines_of_a_wrong_shape_get_one_clear_sentence(row, model, images):
-    if row.images_only:
+    if row.own_start:
         with pytest.warns(UserWarning, match="`baselines` is ignored"):
             row.attribute(model, images, baselines=images[:2], target=1)
     else:

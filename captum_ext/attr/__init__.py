@@ -3,6 +3,23 @@
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI, path_of
+from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
+from captum_ext.attr.mask_attribution import MaskAttribution, MaskRun
+from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
 from captum_ext.attr.path_attribution import PathAttribution
+from captum_ext.attr.rise import RISE
 
-__all__ = ["IDGI", "BlurIG", "GuidedIG", "PathAttribution", "path_of"]
+__all__ = [
+    "IDGI",
+    "IGOS",
+    "RISE",
+    "BlurIG",
+    "GuidedIG",
+    "IGOSPlus",
+    "IGOSPlusPlus",
+    "MaskAttribution",
+    "MaskRun",
+    "MeaningfulPerturbation",
+    "PathAttribution",
+    "path_of",
+]

@@ -13,6 +13,9 @@ from captum_ext._captum import Attribution
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
+from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
+from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
+from captum_ext.attr.rise import RISE
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ register("blur-ig", "Blur IG", BlurIG)
 register("idgi-ig", "IDGI (IG)", lambda f: IDGI(IntegratedGradients(f)))
 register("idgi-guided-ig", "IDGI (Guided IG)", lambda f: IDGI(GuidedIG(f)))
 register("idgi-blur-ig", "IDGI (Blur IG)", lambda f: IDGI(BlurIG(f)))
+register("igos", "I-GOS", IGOS)
+register("igos+", "iGOS+", IGOSPlus)
+register("igos++", "iGOS++", IGOSPlusPlus)
+register("mask", "Mask", MeaningfulPerturbation)
+register("rise", "RISE", RISE)
 
 
 def lookup(names: list[str]) -> dict[str, Method]:

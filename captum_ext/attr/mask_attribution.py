@@ -1,0 +1,262 @@
+"""`MaskAttribution`: a mask optimized to change the model's score, as an attribution."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from captum_ext._captum import (
+    GradientAttribution,
+    Score,
+    format_baselines,
+    format_inputs,
+    format_output,
+    log_usage,
+)
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
+from captum_ext.mask import (
+    Descent,
+    Direction,
+    FeatureGroups,
+    Grid,
+    Here,
+    MaskProblem,
+    Noise,
+    Regularizer,
+    Step,
+    Term,
+    blurred,
+    descend,
+)
+
+__all__ = ["MaskAttribution", "MaskRun"]
+
+
+@dataclass(frozen=True)
+class MaskRun:
+    """What an optimization found, and its history.
+
+    Args:
+        attributions: 1 - mask at the inputs' resolution, as `MaskAttribution.attribute` gives it.
+        descent: masks, objective and model evaluations, iteration by iteration.
+
+    >>> from captum_ext.attr import IGOS
+    >>> igos = IGOS(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8, tv_weight=0.1)
+    >>> history = igos.optimize(torch.rand(1, 3, 16, 16), baselines=0, n_iter=5).descent
+    >>> bool(history.objective[-1] < history.objective[0]), history.forwards.shape
+    (True, torch.Size([5, 1]))
+    """
+
+    attributions: Any
+    descent: Descent
+
+
+class MaskAttribution(GradientAttribution):
+    """The features whose masking changes the score most: 1 - M of an optimized mask M.
+
+    ``forward_func`` gives probabilities; wrap a model of logits in `ImageClassifier`. The pieces
+    are of `captum_ext.mask`, or of a user's own making.
+
+    Args:
+        forward_func: the model or function that is explained.
+        grid: how the cells of the mask lie over the inputs.
+        terms: what of the model's scores of masked inputs is lowered or raised.
+        regularizers: what the mask should look like.
+        direction: which way the mask moves.
+        step: how far.
+        noise: on the masked inputs while optimizing.
+        jitter: pixels, exclusive, by which masked images are shifted at random.
+        n_iter: iterations, unless ``attribute`` says otherwise.
+        n_steps: points of an integrated gradient, unless ``attribute`` says otherwise.
+
+    >>> from captum_ext.mask import L1, TV, Deletion, Gradient, Insertion, MaskGrid, adam
+    >>> images = torch.rand(2, 3, 16, 16)
+    >>> method = MaskAttribution(
+    ...     lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)),
+    ...     grid=MaskGrid(8),
+    ...     terms=(Deletion(), Insertion()),
+    ...     regularizers=(L1(0.1), TV(0.01)),
+    ...     direction=Gradient(),
+    ...     step=adam(0.1),
+    ... )
+    >>> maps = method.attribute(images, n_iter=20)
+    >>> maps.shape, bool((maps[:, :, 4:8, 4:8].mean() > 2 * maps.mean()))
+    (torch.Size([2, 3, 16, 16]), True)
+    """
+
+    name = "Mask"
+
+    def __init__(
+        self,
+        forward_func: Forward,
+        grid: Grid,
+        terms: tuple[Term, ...],
+        regularizers: tuple[Regularizer, ...],
+        direction: Direction,
+        step: Step,
+        noise: Noise | None = None,
+        jitter: int = 0,
+        n_iter: int = 20,
+        n_steps: int = 20,
+    ) -> None:
+        super().__init__(forward_func)
+        self.grid = grid
+        self.terms = terms
+        self.regularizers = regularizers
+        self.direction = direction
+        self.step = step
+        self.noise = noise or Noise()
+        self.jitter = jitter
+        self.n_iter = n_iter
+        self.n_steps = n_steps
+
+    def get_name(self) -> str:
+        """The method's name in the papers."""
+        return self.name
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: FeatureMask = None,
+        n_iter: int | None = None,
+        n_steps: int | None = None,
+        seed: int = 0,
+        max_forwards: int | None = None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """How much of each feature the mask deletes, in [0, 1]; alike over an image's channels.
+
+        Args:
+            inputs: images (N, C, H, W), a tuple of inputs, or anything with a ``feature_mask``.
+            baselines: what deleted features become; None is the blurred image.
+            target: what of the model's output is explained, as in Captum.
+            additional_forward_args: further arguments of the model, as in Captum.
+            feature_mask: group numbers; one mask value per group instead of a grid.
+            n_iter: iterations; None is the method's own.
+            n_steps: points of the integrated gradient; None is the method's own.
+            seed: decides all that is random, whatever the global random state.
+            max_forwards: most model evaluations per example, a gradient counted as three; the
+                best mask so far is returned.
+            internal_batch_size: rows per model call; None bounds memory.
+            show_progress: whether to show a bar with the current objective.
+
+        Raises:
+            ValueError: if the model gives nan, the mask does not fit the inputs, inputs that are
+                not images lack ``feature_mask`` or ``baselines``, or ``max_forwards`` is below
+                one iteration.
+        """
+        return self.optimize(
+            inputs,
+            baselines,
+            target,
+            additional_forward_args,
+            feature_mask,
+            n_iter,
+            n_steps,
+            seed,
+            max_forwards,
+            internal_batch_size,
+            show_progress,
+        ).attributions
+
+    def optimize(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: FeatureMask = None,
+        n_iter: int | None = None,
+        n_steps: int | None = None,
+        seed: int = 0,
+        max_forwards: int | None = None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> MaskRun:
+        """As ``attribute``, with the history: objective and evaluations of each iteration."""
+        examples = format_inputs(inputs)
+        n_iter = _count("n_iter", self.n_iter if n_iter is None else n_iter)
+        n_steps = _count("n_steps", self.n_steps if n_steps is None else n_steps)
+        grid = self.grid
+        if feature_mask is not None:
+            grid = FeatureGroups.checked(feature_mask, examples)
+        score = Score(
+            self.forward_func,
+            examples,
+            target,
+            additional_forward_args,
+            self.gradient_func,
+            internal_batch_size,
+        )
+        problem = self._problem(score, grid, examples, baselines)
+        with tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar:
+
+            def progress(iteration: int, here: Here) -> None:
+                _warn_of_logits(iteration, here)
+                if here.value is not None:
+                    bar.set_postfix(objective=f"{here.value.mean().item():.4f}", refresh=False)
+                bar.update()
+
+            descent = descend(
+                problem, self.direction, self.step, n_iter, n_steps, seed, max_forwards, progress
+            )
+        return MaskRun(format_output(_deleted(problem, descent.masks), inputs), descent)
+
+    def _problem(
+        self, score: Score, grid: Grid, examples: Tensors, baselines: Baselines
+    ) -> MaskProblem:
+        grid.count(examples)  # refuses what it can't lie over
+        references = (
+            tuple(blurred(x) for x in examples)
+            if baselines is None
+            else format_baselines(baselines, examples)
+        )
+        # Steps of a mask are smaller than what half precision resolves.
+        wide = torch.promote_types(examples[0].dtype, torch.float32)
+        return MaskProblem(
+            score,
+            tuple(x.to(wide) for x in examples),
+            tuple(x.to(wide) for x in references),
+            grid,
+            self.terms,
+            self.regularizers,
+            self.noise,
+            self.jitter,
+        )
+
+
+def _deleted(problem: MaskProblem, masks: Tensor) -> Tensors:
+    """1 - the product of the enlarged masks, in the shape of the inputs."""
+    rows = torch.arange(masks.shape[0], device=masks.device)
+    enlarged = problem.enlarged(masks, rows, range(problem.n_masks))
+    pairs = zip(enlarged, problem.inputs, strict=True)
+    return tuple((1 - m).clamp(0, 1).expand_as(x) for m, x in pairs)
+
+
+def _warn_of_logits(iteration: int, here: Here) -> None:
+    if iteration > 0 or here.scores is None:
+        return
+    low, high = here.scores.min().item(), here.scores.max().item()
+    if low < -1e-3 or high > 1 + 1e-3:
+        warnings.warn(
+            f"`forward_func` gave scores from {low:.3g} to {high:.3g}, but masks are optimized for "
+            "probabilities, against which the weights of the regularizers are set: wrap a model "
+            "of logits in captum_ext.ImageClassifier.",
+            stacklevel=2,
+        )
+
+
+def _count(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1, but got {value}.")
+    return value

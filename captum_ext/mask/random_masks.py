@@ -1,0 +1,73 @@
+"""Random masks: coarse grids of kept cells, enlarged and shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["RandomMasks"]
+
+# Masks are drawn in blocks of one size, so that the draw does not depend on how they are used.
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class RandomMasks:
+    """The masks of RISE (Petsiuk, Das and Saenko, BMVC 2018, section 3.2).
+
+    A grid of ``cells``, each kept with probability ``keep``, is enlarged bilinearly to a cell
+    more than the image and cropped at a random offset within one cell. Its mean is ``keep``.
+
+    Args:
+        cells: along height and width.
+        keep: probability that a cell is kept, in (0, 1).
+        size: height and width of the image.
+
+    Raises:
+        ValueError: if ``cells`` exceed the image or ``keep`` is not in (0, 1).
+
+    >>> masks = RandomMasks((7, 7), 0.5, (32, 32))
+    >>> drawn = next(masks.blocks(torch.Generator().manual_seed(0)))
+    >>> masks.of(drawn, slice(0, 10)).shape
+    torch.Size([10, 1, 32, 32])
+    """
+
+    cells: tuple[int, int]
+    keep: float
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep < 1:
+            raise ValueError(
+                f"`keep` is the probability that a cell is kept, in (0, 1), but got {self.keep}."
+            )
+        if min(self.cells) < 1 or any(c > s for c, s in zip(self.cells, self.size, strict=True)):
+            raise ValueError(
+                f"`cells` must be at least 1 and not exceed the image, but got "
+                f"{self.cells[0]} x {self.cells[1]} for {self.size[0]} x {self.size[1]}."
+            )
+
+    def blocks(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Kept cells (256, 1, h, w) and offsets (256, 2), block by block without an end."""
+        while True:
+            kept = torch.rand((BLOCK, 1, *self.cells), generator=generator) < self.keep
+            corners = [torch.randint(c, (BLOCK,), generator=generator) for c in self._cell()]
+            yield kept, torch.stack(corners, 1)
+
+    def of(self, block: tuple[Tensor, Tensor], part: slice, device: str = "cpu") -> Tensor:
+        """Some masks of a block, (M, 1, height, width), in [0, 1]."""
+        kept, corners = block[0][part].to(device, torch.float32), block[1][part].tolist()
+        counts = zip(self.cells, self._cell(), strict=True)
+        large = F.interpolate(kept, [(n + 1) * cell for n, cell in counts], mode="bilinear")
+        height, width = self.size
+        crops = [
+            m[:, y : y + height, x : x + width] for m, (y, x) in zip(large, corners, strict=True)
+        ]
+        return torch.stack(crops)
+
+    def _cell(self) -> tuple[int, int]:
+        return -(-self.size[0] // self.cells[0]), -(-self.size[1] // self.cells[1])

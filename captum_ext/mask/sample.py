@@ -1,0 +1,106 @@
+"""What is random in a mask's objective: drawn once for all examples and all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_ext._typing import Tensors
+
+__all__ = ["Noise", "Sample"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Normal noise on what the model sees.
+
+    Args:
+        std: its standard deviation; 0 is none.
+        relative: whether ``std`` counts in the standard deviation of the example.
+        fresh: whether every evaluation and every term has noise of its own, as in the published
+            code. Otherwise one iteration has one noise, so that its trials can be compared.
+
+    Raises:
+        ValueError: if ``std`` is negative.
+
+    >>> Noise(-0.1)
+    Traceback (most recent call last):
+    ValueError: `noise_std` is a standard deviation, at least 0, but got -0.1.
+    """
+
+    std: float = 0.0
+    relative: bool = True
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.std >= 0:
+            raise ValueError(
+                f"`noise_std` is a standard deviation, at least 0, but got {self.std}."
+            )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The fractions of the mask that are read, and the noise and the shift of each.
+
+    >>> x = torch.zeros(1, 3, 4, 4)
+    >>> samples = [Sample.draw([0.5, 1.0], (x,), Noise(1.0), 0, 1, keys=(7,)) for _ in range(2)]
+    >>> bool((samples[0].noise[0] == samples[1].noise[0]).all()), samples[0].noise[0].shape
+    (True, torch.Size([1, 2, 3, 4, 4]))
+    """
+
+    fractions: Tensor
+    noise: Tensors
+    relative: bool
+    shifts: Tensor | None
+
+    @classmethod
+    def draw(
+        cls,
+        fractions: Sequence[float],
+        inputs: Tensors,
+        noise: Noise,
+        jitter: int,
+        n_terms: int,
+        keys: Sequence[int],
+    ) -> Sample:
+        """A sample that ``keys`` alone decide, whatever the global random state."""
+        generator = torch.Generator().manual_seed(_seed(keys))
+        n_noises, shifts = (n_terms if noise.fresh else 1), None
+        draws: list[Tensor] = []
+        for x in inputs if noise.std > 0 else ():
+            shape = (n_noises, len(fractions), *x.shape[1:])
+            # Drawn on the CPU, so that all devices see the same noise.
+            drawn = torch.randn(shape, generator=generator).mul_(noise.std)
+            draws.append(drawn.to(x))
+        if jitter > 0:
+            shifts = torch.randint(0, jitter, (len(fractions), 2), generator=generator)
+        read = inputs[0].new_tensor(fractions)
+        return cls(read, tuple(draws), noise.relative, shifts)
+
+    def disturb(
+        self, blend: Tensor, x: Tensor, number: int, term: Tensor, fraction: Tensor
+    ) -> Tensor:
+        """The blends of input tensor ``number``, shifted and with the noise of each one's term."""
+        if self.shifts is not None and blend.dim() == 4:
+            shifts = self.shifts[fraction.cpu()].tolist()
+            blend = torch.stack([b.roll(s, (-2, -1)) for b, s in zip(blend, shifts, strict=True)])
+        if not self.noise:
+            return blend
+        noise = self.noise[number]
+        noise = noise[term.clamp(max=noise.shape[0] - 1), fraction]
+        if self.relative:
+            std = x.flatten(1).std(1, correction=0)
+            noise = noise * std.view(-1, *[1] * (x.dim() - 1))
+        return blend + noise
+
+
+def _seed(keys: Sequence[int]) -> int:
+    """One seed from several numbers, without the collisions of their sum."""
+    return int(
+        np.random.SeedSequence([k % 2**64 for k in keys]).generate_state(1, np.uint64)[0] >> 1
+    )

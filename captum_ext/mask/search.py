@@ -1,0 +1,132 @@
+"""How far a mask moves: line searches, which evaluate the objective at trial masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_ext._typing import Tensors
+from captum_ext.mask.direction import Here
+from captum_ext.mask.step import Evaluate, Move
+
+__all__ = ["Backtracking", "PublishedBacktracking"]
+
+
+@dataclass(frozen=True)
+class Backtracking:
+    """Projected line search that starts from the last accepted step (Armijo's condition).
+
+    A step ``a`` is accepted when the objective falls by at least ``beta * <gradient, M - M_a>``,
+    ``M_a = clamp(M - a * gradient, 0, 1)``, else multiplied by ``shrink``. The next iteration
+    starts from the accepted step times ``grow``, so that most steps need one trial.
+
+    Args:
+        initial: the first step; None moves the fastest cell from 1 to 0.
+        shrink: in (0, 1).
+        grow: at least 1.
+        beta: share of the first-order decrease that is asked for.
+        most_trials: trials of one search, after which the mask stays where it is.
+        patience: searches in a row without an accepted step after which an example has converged.
+
+    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
+    >>> search = Backtracking(initial=0.8, shrink=0.5)
+    >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
+    >>> move = search(here, bowl, search.start(here.masks), torch.tensor([9]))
+    >>> move.masks, move.trials
+    (tensor([[[0.6000]]]), tensor([2]))
+    """
+
+    initial: float | None = None
+    shrink: float = 0.3
+    grow: float = 2.0
+    beta: float = 1e-4
+    most_trials: int = 6
+    patience: int = 3
+
+    def start(self, masks: Tensor) -> Tensors:
+        first = float("nan") if self.initial is None else self.initial
+        return masks.new_full((masks.shape[0],), first), masks.new_zeros(masks.shape[0])
+
+    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+        length, failures = state
+        steepest = here.gradient.abs().amax((1, 2))
+        across = torch.where(steepest > 0, 1 / steepest, 0.0)
+        length = torch.where(length.isnan(), across, length)
+        masks, value, trials = (
+            here.masks.clone(),
+            _value(here, evaluate),
+            torch.zeros_like(most_trials),
+        )
+        limit = most_trials.clamp(max=self.most_trials)
+        moved = torch.zeros_like(limit, dtype=torch.bool)
+        search = (_projected(here, length) != here.masks).any(2).any(1) & (limit > 0)
+        while search.any():
+            among = search.nonzero().flatten()
+            trial = _projected(here, length)[among]
+            new = evaluate(trial, among)
+            trials[among] += 1
+            fall = self.beta * (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
+            good = new <= value[among] - fall
+            accepted, refused = among[good], among[~good]
+            masks[accepted], value[accepted], moved[accepted] = trial[good], new[good], True
+            length[refused] *= self.shrink
+            search[accepted] = False
+            search &= trials < limit
+        failures = torch.where(moved, 0, failures + 1)
+        state = (torch.where(moved, length * self.grow, length), failures)
+        return Move(masks, state, trials, value, failures >= self.patience, length)
+
+
+@dataclass(frozen=True)
+class PublishedBacktracking:
+    """The line search of the published I-GOS and iGOS++ code, letter by letter.
+
+    It starts at ``initial`` at every iteration, evaluates the base again, refuses a step while the
+    objective exceeds ``base - beta * step * ||gradient||^2`` and the step tried is at least
+    ``floor``, multiplying it by ``shrink`` each time; the last step is taken, accepted or not.
+
+    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
+    >>> PublishedBacktracking(initial=1.0)(here, bowl, (), torch.tensor([9])).length
+    tensor([0.2000])
+    """
+
+    initial: float = 1000.0
+    shrink: float = 0.2
+    beta: float = 1e-4
+    floor: float = 1e-5
+
+    def start(self, masks: Tensor) -> Tensors:
+        return ()
+
+    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+        everything = torch.arange(len(here.masks), device=here.masks.device)
+        base = evaluate(here.masks, everything)
+        value, trials = base.clone(), torch.ones_like(most_trials)
+        length = here.masks.new_full((len(here.masks),), self.initial)
+        slope = here.gradient.square().sum((1, 2))
+        search = trials < most_trials
+        while search.any():
+            among = search.nonzero().flatten()
+            new = evaluate(_projected(here, length)[among], among)
+            value[among], trials[among] = new, trials[among] + 1
+            tried = length[among]
+            refused = (new > base[among] - tried * self.beta * slope[among]) & (tried >= self.floor)
+            search[among[~refused]] = False
+            length[among[refused]] *= self.shrink
+            search &= trials < most_trials
+        stuck = torch.zeros_like(search)
+        return Move(_projected(here, length), (), trials, value, stuck, length)
+
+
+def _projected(here: Here, length: Tensor) -> Tensor:
+    return (here.masks - length.view(-1, 1, 1) * here.gradient).clamp(0, 1)
+
+
+def _value(here: Here, evaluate: Evaluate) -> Tensor:
+    """The objective that came with the gradient; a search without one asks, and is told why not."""
+    if here.value is not None:
+        return here.value.clone()
+    return evaluate(here.masks, torch.arange(len(here.masks), device=here.masks.device))

@@ -1,0 +1,86 @@
+"""I-GOS, iGOS+ and iGOS++ as declarations."""
+
+import pytest
+import torch
+from torch import nn
+
+from captum_ext import ImageClassifier
+from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
+from captum_ext.mask import BilateralTV, Deletion, Insertion, adam
+from tests.attr.planted import detector, overlap, planted, scenes
+
+METHODS = {m.__name__: m for m in (IGOS, IGOSPlus, IGOSPlusPlus)}
+NAMES = {IGOS: "I-GOS", IGOSPlus: "iGOS+", IGOSPlusPlus: "iGOS++", MeaningfulPerturbation: "Mask"}
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_names_are_the_papers(method):
+    assert method(lambda x: x).get_name() == NAMES[method]
+
+
+def test_terms_are_the_papers():
+    assert IGOS(lambda x: x).terms == (Deletion(),)
+    assert IGOSPlus(lambda x: x).terms == (Deletion(), Insertion())
+    masks = [(type(term), term.masks) for term in IGOSPlusPlus(lambda x: x).terms]
+    single = [(Deletion, (0,)), (Insertion, (1,))]
+    assert masks == [*single, (Deletion, (0, 1)), (Insertion, (0, 1))]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_published_noise_and_edges_are_in_units_of_normalized_images(method):
+    class Probabilities(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    classifier = ImageClassifier(Probabilities(), mean=[0.5] * 3, std=[0.25] * 3)
+    assert method.published(classifier).noise.std == pytest.approx(0.05)
+    assert method.published(lambda x: x).noise.std == 0.2
+    for piece in method.published(classifier).regularizers:
+        if isinstance(piece, BilateralTV):
+            assert piece.sigma == pytest.approx(0.01 / 16)
+            assert not piece.relative
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_published_noise_differs_between_base_and_trial(method):
+    seen = []
+    net = detector(4.0)
+
+    def model(x):
+        seen.append(x.detach().clone())
+        return net(x)
+
+    image = scenes()[:1]
+    preset = method.published(model, 7)
+    preset.optimize(image, image, 1, n_iter=1, n_steps=1, max_forwards=100)
+    # The reference is the image, so that only noise tells one blend from another.
+    noise = torch.cat(seen) - image
+    assert len(noise.flatten(1).unique(dim=0)) == len(noise)
+    seen.clear()
+    method(model, 7, tv_weight=0.0).optimize(image, image, 1, n_iter=1, n_steps=1)
+    common = torch.cat(seen) - image
+    torch.testing.assert_close(common, common[:1].expand_as(common))
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_any_step_and_any_grid_can_be_chosen(method):
+    image = planted(112, 84)
+    explainer = method(detector(4.0), (28, 14), l1_weight=0.2, tv_weight=1.0, step=adam(0.1))
+    run = explainer.optimize(image, 0.4, target=1, n_iter=20, n_steps=3)
+    assert overlap(run.attributions) > 0.7
+    assert run.descent.masks.shape[-1] == 28 * 14
+    assert not run.descent.trials.any()
+
+
+def test_progress_shows_the_objective(capsys):
+    IGOS(detector(4.0), 7).attribute(scenes(), 0.4, target=1, n_iter=3, show_progress=True)
+    shown = capsys.readouterr().err
+    assert "I-GOS: 100%" in shown
+    assert "objective=" in shown
+
+
+def test_the_search_spends_less_than_a_third_of_the_published_trials():
+    options = {"baselines": 0.4, "target": 1, "n_iter": 10, "n_steps": 5}
+    ours = IGOS(detector(4.0), 7).optimize(scenes(), **options).descent
+    theirs = IGOS.published(detector(4.0), 7).optimize(scenes(), **options).descent
+    assert (3 * ours.trials.sum(0) < theirs.trials.sum(0)).all()
