@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ class Codec:
 
     Args:
         format: a format that Pillow writes without loss.
-        options: of Pillow's ``Image.save``.
+        options: of Pillow's ``Image.save``, as pairs.
 
     >>> import numpy as np
     >>> WEBP.size(np.zeros((64, 64, 3), np.uint8)) < 100
@@ -34,13 +33,15 @@ class Codec:
     """
 
     format: str
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: tuple[tuple[str, Any], ...] = ()
 
     def size(self, image: Bytes) -> int:
         """Bytes of the compressed image, (H, W, 1 or 3) of uint8."""
         buffer = io.BytesIO()
         pixels = image[..., 0] if image.shape[2] == 1 else image
-        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, self.format, **self.options)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(
+            buffer, self.format, **dict(self.options)
+        )
         return buffer.tell()
 
     @property
@@ -48,14 +49,14 @@ class Codec:
         """What the sizes depend on: format, options, Pillow and its library."""
         library = {"webp": "webp", "png": "zlib"}.get(self.format)
         found = features.version(library) if library else None
-        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        options = ", ".join(f"{name}={value}" for name, value in self.options)
         return f"{self.format} ({options}), Pillow {pillow_version}, lib{library} {found}"
 
 
 # PAIR's code saves with quality 100, the highest effort of lossless WebP: three to four times
 # the time for sizes that differ by less than a percent.
-WEBP = Codec("webp", MappingProxyType({"lossless": True, "quality": 0}))
-WEBP_FULL = Codec("webp", MappingProxyType({"lossless": True, "quality": 100}))
+WEBP = Codec("webp", (("lossless", True), ("quality", 0)))
+WEBP_FULL = Codec("webp", (("lossless", True), ("quality", 100)))
 PNG = Codec("png")
 
 
