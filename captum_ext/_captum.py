@@ -217,16 +217,19 @@ class Score:
             (tuple(p[i : i + self.chunk] for p in points), rows[i : i + self.chunk]) for i in starts
         ]
 
-    def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
+    def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
+        """The model's whole output for points that fit in one call, without a graph."""
         moved = self._to_model(points)
         with torch.no_grad():
-            output = _run_forward(
+            return _run_forward(
                 self._checked_forward(moved[0].shape[0]),
                 moved,
                 None,
                 self._arguments_of(rows),
             )
-            return self._select(output, rows)
+
+    def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
+        return self.select(self.outputs(points, rows), rows)
 
     def _value_and_gradient(
         self, points: Tensors, rows: Tensor | None
@@ -240,7 +243,7 @@ class Score:
             target_ind=target,
             additional_forward_args=self._arguments_of(rows),
         )
-        value = self._select(outputs[0].detach(), rows) if self.knows_value else None
+        value = self.select(outputs[0].detach(), rows) if self.knows_value else None
         return value, tuple(g.detach().to(p) for g, p in zip(gradients, points, strict=True))
 
     @property
@@ -275,7 +278,8 @@ class Score:
 
         return forward
 
-    def _select(self, output: Tensor, rows: Tensor | None) -> Tensor:
+    def select(self, output: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The target's entry of each row of an output, (M,)."""
         selected = _select_targets(output, self._target_of(rows))
         if selected[0].numel() != 1:
             raise AssertionError(

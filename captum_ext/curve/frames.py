@@ -44,6 +44,15 @@ class Frames:
         )
 
 
+class FrameSource(Protocol):
+    """What can be read: frames of some examples with some features changed, made on demand."""
+
+    @property
+    def counts(self) -> Tensor: ...
+
+    def make(self, rows: Tensor, counts: Tensor) -> Tensors: ...
+
+
 class Pending(Protocol):
     """A reading that works on in the background."""
 
@@ -55,7 +64,7 @@ Reading = Callable[[Tensors, Tensor], Any]
 or to a `Pending` one."""
 
 
-def read(frames: Frames, readings: Sequence[Reading], chunk: int) -> list[Tensor]:
+def read(frames: FrameSource, readings: Sequence[Reading], chunk: int) -> list[Tensor]:
     """Reads all frames once, several ways, holding no more than ``chunk`` frames.
 
     Neighboring frames without a difference are made and read once. Readings that work in the

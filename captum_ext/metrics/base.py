@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -31,7 +32,6 @@ class ExampleMetric(Metric):
     REASONS: ClassVar[tuple[str, ...]] = ()
     """Why an example may be undefined, by code - 1; 0 is defined."""
 
-    values: list[Tensor]
     codes: list[Tensor]
     identity: Tensor
 
@@ -40,7 +40,6 @@ class ExampleMetric(Metric):
         super().__init__(**{"compute_with_cache": False, **kwargs})
         self._widths: dict[str, int] = {}
         self._dtypes: dict[str, torch.dtype | None] = {}
-        self._add_list("values")
         self._add_list("codes", dtype=torch.int64)
         # MetricCollection takes two metrics with equal states for one and updates only the first.
         words = uuid.uuid4().fields[:3] + uuid.uuid4().fields[1:3]
@@ -81,21 +80,42 @@ class ExampleMetric(Metric):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             yield
 
+    @abstractmethod
+    def _values(self) -> Tensor:
+        """The value of every example, (N,), nan where it is undefined."""
+
+    def _codes(self) -> Tensor:
+        """Why every example is undefined, (N,), by position in ``REASONS`` from 1; 0: it isn't."""
+        return self._rows("codes")
+
+    def _statistic(self) -> tuple[int, Callable[[Tensor], Tensor]]:
+        """How many examples count, and the metric of resamples of them.
+
+        The function takes the examples drawn, (samples, n), and gives (samples,).
+        """
+        values = self._values()
+        # Sorted, so that the interval does not depend on the order of the examples.
+        known = values[~values.isnan()].sort().values.cpu()
+        return len(known), lambda drawn: known[drawn].mean(1)
+
     def compute(self) -> Tensor:
-        """The mean over the examples where it is defined; nan without any."""
-        return self._rows("values").nanmean()
+        """The metric of all examples where it is defined; nan without any."""
+        n_examples, metric_of = self._statistic()
+        if n_examples == 0:
+            return torch.tensor(torch.nan, dtype=accumulation_dtype(self.device))
+        return metric_of(torch.arange(n_examples)[None])[0].to(self.device)
 
     @property
     def per_example(self) -> Tensor:
         """The value of every example, (N,), nan where it is undefined."""
         with self._gathered():
-            return self._rows("values")
+            return self._values()
 
     @property
     def excluded(self) -> dict[str, int]:
         """How many examples are undefined, by reason."""
         with self._gathered():
-            codes = self._rows("codes")
+            codes = self._codes()
         return {
             reason: int((codes == code).sum())
             for code, reason in enumerate(self.REASONS, start=1)
@@ -110,7 +130,7 @@ class ExampleMetric(Metric):
     def interval(
         self, level: float = 0.95, n_samples: int = 2000, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Bootstrap interval of the mean: percentiles over resampled examples.
+        """Bootstrap interval of the value: percentiles over resampled examples.
 
         Args:
             level: share of resamples inside, between 0 and 1.
@@ -120,10 +140,9 @@ class ExampleMetric(Metric):
         Raises:
             ValueError: with fewer than two examples where the value is defined.
         """
-        values = self.per_example
-        known = values[~values.isnan()].sort().values.cpu()
-        means = bootstrap(lambda drawn: known[drawn].mean(1), len(known), n_samples, seed)
-        return middle(means, level)
+        with self._gathered():
+            n_examples, metric_of = self._statistic()
+        return middle(bootstrap(metric_of, n_examples, n_samples, seed), level)
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
@@ -20,16 +22,11 @@ class CurveMetric(ExampleMetric):
     metric that was pickled needs `bind` before its next ``update``.
     """
 
-    x: list[Tensor]
-    y: list[Tensor]
-
-    def __init__(self, forward_func: Forward, n_points: int, **kwargs: Any) -> None:
+    def __init__(self, forward_func: Forward, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._add_list("x", n_points)
-        self._add_list("y", n_points)
         self.bind(forward_func)
 
-    def bind(self, forward_func: Forward) -> CurveMetric:
+    def bind(self, forward_func: Forward) -> Self:
         """Gives the metric its model, as after unpickling, and returns the metric."""
         self._borrowed = Borrowed(forward_func)
         return self
@@ -44,8 +41,12 @@ class CurveMetric(ExampleMetric):
             )
         return self._borrowed.model
 
-    def _append_curves(self, curve: Curve, codes: Tensor) -> None:
-        self._append(values=curve.area(), codes=codes, x=curve.x, y=curve.y)
+    @abstractmethod
+    def _curves(self) -> Curve:
+        """The curve of every example, a row of nan where it is undefined."""
+
+    def _values(self) -> Tensor:
+        return self._curves().area()
 
     def _labels(self) -> tuple[str, str]:
         return "x", "y"
@@ -53,8 +54,7 @@ class CurveMetric(ExampleMetric):
     def curve(self) -> Curve:
         """The mean curve of the examples where it is defined, a batch of one."""
         with self._gathered():
-            x, y = self._rows("x"), self._rows("y")
-        return mean_curve(Curve(x, y))
+            return mean_curve(self._curves())
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draws the mean curve; or, given values of `compute`, those, as torchmetrics does.

@@ -105,6 +105,8 @@ class _PerturbationMetric(CurveMetric):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
     inserts: ClassVar[bool]
     plot_lower_bound = 0.0
+    x: list[Tensor]
+    y: list[Tensor]
     n_baselines: Tensor
     n_feature_masks: Tensor
 
@@ -122,8 +124,10 @@ class _PerturbationMetric(CurveMetric):
         how = Perturbation(
             self.inserts, n_steps, relative, reduction, reference, seed, internal_batch_size
         )
-        super().__init__(forward_func, n_steps + 1, **kwargs)
+        super().__init__(forward_func, **kwargs)
         self._how = how
+        self._add_list("x", n_steps + 1)
+        self._add_list("y", n_steps + 1)
         self.add_state("n_baselines", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("n_feature_masks", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -170,9 +174,12 @@ class _PerturbationMetric(CurveMetric):
         """
         data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
         curve, codes = perturb(self._how, self.forward_func, *data)
-        self._append_curves(curve, codes)
+        self._append(x=curve.x, y=curve.y, codes=codes)
         self.n_baselines += 0 if baselines is None else len(codes)
         self.n_feature_masks += 0 if feature_mask is None else len(codes)
+
+    def _curves(self) -> Curve:
+        return Curve(self._rows("x"), self._rows("y"))
 
     def _labels(self) -> tuple[str, str]:
         verb = "inserted" if self.inserts else "deleted"

@@ -15,7 +15,7 @@ def model():
     )  # fmt: skip
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.25)
     return ImageClassifier(net.eval(), mean=[0.5] * 3, std=[0.25] * 3)
 
 
@@ -27,3 +27,11 @@ def images():
 @pytest.fixture
 def maps():
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def labels(model, images):
+    """Classes that the images' detail speaks for."""
+    flat = images.mean((2, 3), keepdim=True).expand_as(images)
+    with torch.no_grad():
+        return (model(images) - model(flat)).argmax(1)

@@ -7,11 +7,15 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from captum_ext.metrics import Deletion, Insertion
+from captum_ext.metrics import AIC, SIC, Deletion, Insertion
 
 METRICS = {
     "insertion": lambda model: Insertion(model, n_steps=3),
     "deletion": lambda model: Deletion(model, n_steps=3),
+    "aic, binned": lambda model: AIC(model, "ms_ssim"),
+    "sic, binned": lambda model: SIC(model, "entropy"),
+    "sic, mean": lambda model: SIC.from_preset(model, "tmlr", level="ms_ssim", min_score=0.0),
+    "sic, median": lambda model: SIC.from_preset(model, "xrai", level="entropy", min_score=0.0),
 }
 
 
@@ -21,9 +25,9 @@ def make(request, model):
 
 
 @pytest.fixture
-def filled(make, images, maps):
+def filled(make, images, maps, labels):
     metric = make()
-    metric.update(images, maps, target=1)
+    metric.update(images, maps, target=labels)
     return metric
 
 
@@ -45,40 +49,42 @@ def test_the_model_is_borrowed(filled, model):
     assert not model.training
 
 
-def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(make, images, maps, model):
+def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(
+    make, images, maps, labels, model
+):
     metric, calls = make(), []
     metric.bind(lambda x: calls.append(len(x)) or model(x))
-    first = metric(images[:2], maps[:2], target=1)
+    first = metric(images[:2], maps[:2], target=labels[:2])
     once = sum(calls)
-    metric(images[2:], maps[2:], target=1)
+    metric(images[2:], maps[2:], target=labels[2:])
     assert sum(calls) == 2 * once
     alone = make()
-    alone.update(images[:2], maps[:2], target=1)
+    alone.update(images[:2], maps[:2], target=labels[:2])
     torch.testing.assert_close(first, alone.compute(), equal_nan=True)
     whole = make()
-    whole.update(images, maps, target=1)
+    whole.update(images, maps, target=labels)
     same(metric, whole)
 
 
-def test_reset_forgets(filled, make, images, maps):
+def test_reset_forgets(filled, make, images, maps, labels):
     filled.reset()
-    filled.update(images[:3], maps[:3], target=1)
+    filled.update(images[:3], maps[:3], target=labels[:3])
     fresh = make()
-    fresh.update(images[:3], maps[:3], target=1)
+    fresh.update(images[:3], maps[:3], target=labels[:3])
     same(filled, fresh)
 
 
 def test_copies_and_pickles_keep_the_value_and_pickles_leave_the_model_out(
-    filled, images, maps, model
+    filled, images, maps, labels, model
 ):
     same(filled, filled.clone())
     same(filled, copy.deepcopy(filled))
     loaded = pickle.loads(pickle.dumps(filled))
     same(filled, loaded)
     with pytest.raises(ValueError, match=r"`forward_func` is missing.*bind"):
-        loaded.update(images, maps, target=1)
-    loaded.bind(model).update(images, maps, target=1)
-    filled.update(images, maps, target=1)
+        loaded.update(images, maps, target=labels)
+    loaded.bind(model).update(images, maps, target=labels)
+    filled.update(images, maps, target=labels)
     same(filled, loaded)
 
 
@@ -90,27 +96,27 @@ def test_saved_and_loaded_state_gives_the_value(filled, make):
     same(filled, fresh)
 
 
-def test_merged_states_give_the_value_of_all_examples(make, images, maps):
+def test_merged_states_give_the_value_of_all_examples(make, images, maps, labels):
     whole, left, right = make(), make(), make()
-    whole.update(images, maps, target=1)
-    left.update(images[:1], maps[:1], target=1)
-    right.update(images[1:], maps[1:], target=1)
+    whole.update(images, maps, target=labels)
+    left.update(images[:1], maps[:1], target=labels[:1])
+    right.update(images[1:], maps[1:], target=labels[1:])
     left.compute()
     left.merge_state(right)
     same(left, whole)
 
 
-def test_a_collection_updates_equal_looking_metrics_apart(make, model, images, maps):
+def test_a_collection_updates_equal_looking_metrics_apart(make, model, images, maps, labels):
     collection = MetricCollection({"one": make(), "two": make()})
     collection["two"].bind(lambda x: model(x.flip(-1)))
     symmetric = (images[:2] + images[:2].flip(-1)) / 2
     # A first batch on which both agree makes torchmetrics group them, if it can.
     collection.update(symmetric, torch.zeros_like(symmetric), target=1)
-    collection.update(images, maps, target=1)
+    collection.update(images, maps, target=labels)
     apart = make()
     apart.bind(lambda x: model(x.flip(-1)))
     apart.update(symmetric, torch.zeros_like(symmetric), target=1)
-    apart.update(images, maps, target=1)
+    apart.update(images, maps, target=labels)
     assert len(collection.compute_groups) == 2
     same(collection["two"], apart)
 
@@ -120,15 +126,15 @@ def test_without_an_example_the_value_is_nan_and_a_warning(make):
         assert make().compute().isnan()
 
 
-def test_interval_needs_two_examples_and_holds_the_value(make, images, maps):
+def test_interval_needs_two_examples_and_holds_the_value(make, images, maps, labels):
     metric = make()
-    metric.update(images[:1], maps[:1], target=1)
+    metric.update(images[:1], maps[:1], target=labels[:1])
     with pytest.raises(ValueError, match="at least 2 examples"):
         metric.interval()
-    metric.update(images[1:], maps[1:], target=1)
+    metric.update(images[1:], maps[1:], target=labels[1:])
     low, high = metric.interval()
     assert low <= metric.compute() <= high
-    wide, narrow = metric.interval(level=0.99), metric.interval(level=0.5)
+    wide, narrow = metric.interval(level=0.99), metric.interval(level=0.3)
     assert wide[1] - wide[0] > narrow[1] - narrow[0]
     assert metric.interval(seed=4) == metric.interval(seed=4)
     with pytest.raises(ValueError, match=r"`level`.*got 95"):

@@ -1,0 +1,130 @@
+"""Bokeh images, codecs and the reading of answers."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from scipy.interpolate import griddata
+
+from captum_ext._captum import Score
+from captum_ext.curve import (
+    PNG,
+    WEBP,
+    BlurredBase,
+    CompressedSize,
+    InterpolatedBase,
+    probability_and_correctness,
+    rank,
+)
+from captum_ext.curve.bokeh import InterpolatedFrames, interpolate
+from captum_ext.curve.codec import from_bytes, to_bytes
+from captum_ext.metrics import INFORMATION_PRESETS
+
+GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
+
+
+@pytest.fixture
+def image():
+    return torch.rand(2, 3, 24, 20, generator=torch.Generator().manual_seed(5))
+
+
+def test_blurred_base_is_pillows_blur_and_frames_hold_8_bits(image):
+    ranking = rank((image,))
+    frames = BlurredBase(3.0).frames(image, ranking, torch.tensor([[0, 480]] * 2))
+    base, whole = frames.make(torch.tensor([1, 1]), torch.tensor([0, 480]))[0]
+    pixels = Image.fromarray(to_bytes(image)[1]).filter(ImageFilter.GaussianBlur(3.0))
+    assert (to_bytes(base[None])[0] == np.asarray(pixels)).all()
+    torch.testing.assert_close(whole, (image[1] * 255).round() / 255)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_interpolation_equals_one_over_all_known_pixels(share):
+    generator = np.random.default_rng(2)
+    photo = Image.fromarray(generator.integers(0, 255, (40, 30, 3), np.uint8))
+    array = np.asarray(photo.filter(ImageFilter.GaussianBlur(2)))
+    known = generator.random((40, 30)) < share
+    # Revealed blocks, whose inner pixels cannot matter.
+    known[5:20, 4:18] = True
+    made = interpolate(array, known).astype(float)
+    corners = known.copy()
+    corners[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    points = np.argwhere(corners)
+    grid = np.argwhere(np.ones_like(known))
+    expected = griddata(points, array[corners].astype(float), grid, method="linear")
+    expected = np.round(expected.reshape(array.shape))
+    assert (made[corners] == array[corners]).all()
+    # Four points on a circle have two triangulations; all else is unique.
+    assert (np.abs(made - expected) > 1).mean() < 0.04
+    assert np.abs(made - expected).mean() < 0.15
+
+
+def test_frames_nearly_equal_those_of_pair():
+    golden = np.load(GOLDEN)
+    images = from_bytes(golden["image"][None], torch.zeros(1))
+    protocol = INFORMATION_PRESETS["xrai"]
+    ranking = rank((torch.from_numpy(golden["saliency_random"])[None, None],))
+    counts = protocol.counts(ranking.n_features)
+    frames = InterpolatedFrames(images, golden["random_mask"], ranking, counts)
+    # The reference stores thresholds number 0, 3, 7 and 11, after a base.
+    made = frames.make(torch.zeros(4, dtype=torch.long), counts[0, [1, 4, 8, 12]])[0]
+    different = to_bytes(made) != golden["blurred_random"]
+    assert different.mean() < 0.01
+    assert different.any(axis=(2, 3)).mean() > 0
+
+
+def test_random_pixels_are_the_share_asked_for_and_follow_the_seed():
+    mask = InterpolatedBase(0.1, seed=3).known(20, 30)
+    assert mask.sum() == 60
+    assert (mask == InterpolatedBase(0.1, seed=3).known(20, 30)).all()
+    assert (mask != InterpolatedBase(0.1, seed=4).known(20, 30)).any()
+
+
+def test_counts_are_those_of_a_quantile_without_ties():
+    scores = np.random.default_rng(0).random(777)
+    (counts,) = INFORMATION_PRESETS["xrai"].counts(torch.tensor([777])).tolist()
+    fractions = INFORMATION_PRESETS["xrai"].fractions
+    for fraction, count in zip(fractions[1:], counts[1:], strict=True):
+        assert count == (scores >= np.quantile(scores, 1 - fraction)).sum()
+    assert counts[0] == 0
+
+
+@pytest.mark.parametrize("codec", [PNG, WEBP])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sizes_are_those_of_lossless_files_in_the_frames_order(codec, channels, image):
+    frames = torch.cat([image[:, :channels], image[:1, :channels] * 0])
+    with CompressedSize(codec) as reading:
+        sizes = reading((frames,), torch.tensor([0, 1, 0])).result()
+    for array, size in zip(to_bytes(frames), sizes, strict=True):
+        buffer = io.BytesIO()
+        pixels = Image.fromarray(array if channels == 3 else array[..., 0])
+        pixels.save(buffer, codec.format, **dict(codec.options))
+        assert len(buffer.getvalue()) == size
+        buffer.seek(0)
+        assert (np.asarray(Image.open(buffer).convert(pixels.mode)) == np.asarray(pixels)).all()
+    assert sizes[2] < sizes[0]
+
+
+def test_codec_says_what_sizes_depend_on():
+    assert "webp (lossless=True, quality=0), Pillow" in WEBP.version
+    assert "libwebp" in WEBP.version
+    assert "png ()" in PNG.version
+
+
+def test_bytes_and_images_are_inverse():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        assert (to_bytes(from_bytes(levels, torch.zeros(1, dtype=dtype))) == levels).all()
+
+
+def test_correct_is_where_no_class_scores_higher():
+    output = torch.tensor([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7]])
+    score = Score(lambda x: x, (output,), target=torch.tensor([1, 0, 0]))
+    made = probability_and_correctness(score, (output,), torch.arange(3))
+    torch.testing.assert_close(made[:, 0].float(), torch.tensor([0.5, 0.4, 0.1]))
+    assert made[:, 1].tolist() == [1, 1, 0]
+    one = Score(lambda x: x[:, :1], (output,), target=0)
+    with pytest.raises(ValueError, match=r"`forward_func`.*2 classes.*\(3, 1\)"):
+        probability_and_correctness(one, (output,), torch.arange(3))
