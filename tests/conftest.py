@@ -18,7 +18,7 @@ def small_net(channels: int = 3, classes: int = 5) -> nn.Sequential:
         nn.Softmax(1),
     )
     for parameter in net.parameters():
-        scale = 3.0 / max(1, parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
+        scale = 1.8 / max(1, parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
         parameter.data = torch.randn(parameter.shape, generator=generator) * scale
     return net.eval()
 
