@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from captum_ext._captum import Attribution
-from captum_ext.attr import Configured
-from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
+from captum_ext.attr.catalog import METHODS, lookup
 from captum_ext.cli.annotations import Annotations, read_annotations
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.folder import Folder, images_of, without_image
@@ -28,16 +27,18 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
+from captum_ext.cli.running import COUNTS, configured
 from captum_ext.cli.say import say
 from captum_ext.cli.tables import as_text, write_all
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, REFERENCES, Reading, make_metrics
 from captum_ext.evaluation.store import OtherRunError
 
-DEFAULT_METHODS = "grad-cam,ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
+DEFAULT_METHODS = (
+    "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
+)
 DEFAULT_METRICS = "insertion,deletion"
 PRESETS = ("igos", "rise", "idgi", "xrai", "tmlr")
-_COUNTS = ("steps", "n_masks", "n_iter", "max_forwards", "limit", "batch_size", "group")
 
 
 def add_to(commands: Any) -> None:
@@ -126,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for option in _COUNTS:
+    for option in (*COUNTS, "group"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
@@ -192,27 +193,13 @@ def _methods(
     unsuited: dict[str, str] = {}
     for name, method in lookup(names).items():
         try:
-            made[name] = _configured(method, model, arguments)
+            made[name] = configured(method, model, arguments)
         except (ValueError, TypeError, AssertionError) as error:
             unsuited[name] = str(error).splitlines()[0]
             say(f"{name} is left out: {unsuited[name]}")
     if not made:
         raise CallError(f"--methods: none suits the model: {unsuited}")
     return made, unsuited
-
-
-def _configured(method: Method, model: nn.Module, arguments: argparse.Namespace) -> Attribution:
-    attribution = method.make(model)
-    options = {
-        "n_steps": arguments.steps,
-        "n_masks": arguments.n_masks,
-        "n_iter": arguments.n_iter,
-        "max_forwards": arguments.max_forwards,
-    }
-    if isinstance(attribution, Configured):
-        chosen = {**accepted(attribution, options), **attribution.options}
-        return Configured(attribution.method, **chosen)
-    return Configured(attribution, **accepted(attribution, options))
 
 
 def _metrics(arguments: argparse.Namespace, model: nn.Module, annotated: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import captum_ext
+from captum_ext.attr import MaskAttribution
 from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.models import (
@@ -28,7 +29,7 @@ from captum_ext.cli.models import (
     transform_of,
 )
 from captum_ext.cli.output import check_output, whole_file
-from captum_ext.cli.pictures import read_image
+from captum_ext.cli.pictures import coffee, read_image
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.metrics import deletion_curve, insertion_curve
@@ -144,13 +145,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _photograph(file: Path | None, channels: int) -> Image.Image:
-    if file is not None:
-        return read_image(file, channels)
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
-    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")
+    return coffee(channels) if file is None else read_image(file, channels)
 
 
 def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:
@@ -175,7 +170,6 @@ def _attribute_all(
 ) -> dict[str, _Result]:
     results = {}
     options = {
-        "n_steps": arguments.steps,
         "internal_batch_size": arguments.batch_size,
         "perturbations_per_eval": arguments.batch_size,
         "seed": arguments.seed,
@@ -186,9 +180,11 @@ def _attribute_all(
             bar.set_description(method.label)
             with as_call_error(f"{name}: "):
                 attribution = method.make(counted)
+                # Points on a path; mask methods keep the paper's.
+                steps = None if isinstance(attribution, MaskAttribution) else arguments.steps
                 with measured(counted) as cost:
                     credit = attribution.attribute(
-                        image, target=target, **accepted(attribution, options)
+                        image, target=target, **accepted(attribution, {**options, "n_steps": steps})
                     )
                 curves = _curves(counted, image, credit, target, arguments)
             results[name] = _Result(method, credit, curves, cost)

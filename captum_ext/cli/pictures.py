@@ -60,3 +60,16 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert(mode)
+
+
+def coffee(channels: int = 3) -> Image.Image:
+    """The photograph of an espresso that scikit-image ships.
+
+    Raises:
+        CallError: if scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
+    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")

@@ -52,4 +52,9 @@ def write_all(
         parquet = folder / "per_example.csv"
         with whole_file(parquet) as file:
             write_csv(file, found.per_example)
-    return [*written, parquet]
+    pictures = [folder / "curves.png", folder / "report.html"]
+    with whole_file(pictures[0]) as file:
+        found.plot(labels).savefig(file, dpi=120)
+    with whole_file(pictures[1]) as file:
+        found.to_html(file, labels, against)
+    return [*written, parquet, *pictures]

@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from captum_ext._typing import Forward
 from captum_ext.curve import GaussianBlur
-from captum_ext.metrics import Deletion, Insertion
+from captum_ext.metrics import (
+    INFORMATION_PRESETS,
+    Deletion,
+    Insertion,
+    information_metrics,
+)
 
 REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
 
@@ -32,13 +37,13 @@ class Reading:
     internal_batch_size: int | None = None
 
 
-Maker: TypeAlias = Callable[[Forward, Reading], dict[str, Metric]]
+Maker: TypeAlias = Callable[[Forward, Reading], dict[str, Metric | MetricCollection]]
 METRICS: dict[str, Maker] = {}
 """From a name to the metrics it stands for, by column."""
 
 
 def _perturbation(name: str, kind: Any) -> Maker:
-    def make(forward_func: Forward, reading: Reading) -> dict[str, Metric]:
+    def make(forward_func: Forward, reading: Reading) -> dict[str, Metric | MetricCollection]:
         known = reading.preset in kind.PRESETS
         settings = dict(kind.PRESETS[reading.preset]) if known else {}
         settings.setdefault("reference", REFERENCES[reading.reference])
@@ -59,7 +64,20 @@ METRICS["insertion"] = _perturbation("insertion", Insertion)
 METRICS["deletion"] = _perturbation("deletion", Deletion)
 
 
-def make_metrics(names: list[str], forward_func: Forward, reading: Reading) -> dict[str, Metric]:
+def _information(forward_func: Forward, reading: Reading) -> dict[str, Metric | MetricCollection]:
+    preset = reading.preset if reading.preset in INFORMATION_PRESETS else "idgi"
+    made = information_metrics(
+        forward_func, preset=preset, internal_batch_size=reading.internal_batch_size
+    )
+    return {"information": made}
+
+
+METRICS["information"] = _information
+
+
+def make_metrics(
+    names: list[str], forward_func: Forward, reading: Reading
+) -> dict[str, Metric | MetricCollection]:
     """The metrics of these names, by column.
 
     Raises:
@@ -71,7 +89,7 @@ def make_metrics(names: list[str], forward_func: Forward, reading: Reading) -> d
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise ValueError(f"`metrics` are among {', '.join(METRICS)}, but got {unknown or names}.")
-    made: dict[str, Metric] = {}
+    made: dict[str, Metric | MetricCollection] = {}
     for name in names:
         made |= METRICS[name](forward_func, reading)
     return made

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 State: TypeAlias = dict[str, Tensor | list[Tensor]]
 """The state of a metric: what `torchmetrics` calls ``metric_state``."""
@@ -24,6 +24,33 @@ def alone(metric: Metric) -> Metric:
     copy.reset()
     copy.sync_on_compute = copy._to_sync = False
     return copy
+
+
+def flat(
+    metrics: Mapping[str, Metric | MetricCollection],
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Every metric by name, and for each the one whose readings it shares.
+
+    A collection in the mapping is taken apart; the metrics of one of its ``compute_groups``,
+    as of `captum_ext.metrics.information_metrics`, have one state and are read once.
+
+    >>> from torchmetrics import SumMetric
+    >>> pair = MetricCollection({"x": SumMetric(), "y": SumMetric()}, compute_groups=[["x", "y"]])
+    >>> flat({"both": pair, "z": SumMetric()})[1]
+    {'x': 'x', 'y': 'x', 'z': 'z'}
+    """
+    found: dict[str, Metric] = {}
+    leaders: dict[str, str] = {}
+    for name, metric in metrics.items():
+        if isinstance(metric, MetricCollection):
+            members: dict[str, Metric] = dict(metric.items(keep_base=True, copy_state=False))
+            groups = metric.compute_groups.values()
+            shared = {member: group[0] for group in groups for member in group}
+            leaders |= {member: shared.get(member, member) for member in members}
+            found |= members
+        else:
+            found[name], leaders[name] = metric, name
+    return found, leaders
 
 
 def read(metric: Metric, offered: Mapping[str, Any]) -> State:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
 from captum_ext.curve import Curve
+from captum_ext.evaluation.figures import curve_figure
 from captum_ext.evaluation.readings import State, fill, unpack
 from captum_ext.evaluation.records import write_csv
+from captum_ext.evaluation.report import write_report
 from captum_ext.evaluation.significance import Difference, differences
 from captum_ext.evaluation.store import Result, Seen
 
@@ -31,6 +34,7 @@ class Evaluation:
     Args:
         methods: their names, in order.
         metrics: by name, empty.
+        leaders: for each metric, the one whose readings it shares.
         seen: the examples by position.
         results: of every kept example and method.
         settings: what decided the numbers.
@@ -41,6 +45,7 @@ class Evaluation:
         self,
         methods: tuple[str, ...],
         metrics: Mapping[str, Metric],
+        leaders: Mapping[str, str],
         seen: Sequence[Seen],
         results: Sequence[Result],
         settings: Mapping[str, Any],
@@ -51,6 +56,7 @@ class Evaluation:
         self.seen = list(seen)
         self.kept = [one for one in seen if one.reason is None]
         self._metrics = metrics
+        self._leaders = leaders
         self._names = names
         self.unsuited: dict[str, str] = {}
         """Methods that can't be used with the model, and why."""
@@ -71,8 +77,9 @@ class Evaluation:
     def _states_of(
         self, states: Mapping[tuple[int, str], Mapping[str, State]], metric: str, method: str
     ) -> list[State]:
+        leader = self._leaders[metric]
         found = (states.get((one.position, method), {}) for one in self.kept)
-        return [state[metric] for state in found if metric in state]
+        return [state[leader] for state in found if leader in state]
 
     def name_of(self, position: int) -> str:
         """The name of an example."""
@@ -180,7 +187,7 @@ class Evaluation:
         if not isinstance(values, Tensor) or values.dim() != 1:
             return None
         read = [k for k, one in enumerate(self.kept)
-                if name in self._states.get((one.position, method), {})]  # fmt: skip
+                if self._leaders[name] in self._states.get((one.position, method), {})]  # fmt: skip
         if len(read) != len(values):
             return None
         whole = torch.full((len(self.kept),), torch.nan, dtype=torch.float64)
@@ -284,6 +291,25 @@ class Evaluation:
     def to_csv(self, file: str | Path, per_example: bool = False) -> None:
         """Writes the table, or the record of every example and method."""
         write_csv(Path(file), self.per_example if per_example else self.records)
+
+    def plot(self, labels: Mapping[str, str] | None = None) -> Figure:
+        """The curves of every method, one picture per metric that has curves."""
+        return curve_figure(self, labels)
+
+    def to_html(
+        self,
+        file: str | Path,
+        labels: Mapping[str, str] | None = None,
+        against: str | None = None,
+    ) -> None:
+        """Writes one page that needs nothing else: ranking, curves, images, protocol.
+
+        Args:
+            file: where to.
+            labels: how methods are called, by name.
+            against: the method that others are compared with; None is the first.
+        """
+        write_report(self, Path(file), labels, against)
 
     def __repr__(self) -> str:
         n = len(self.kept)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from captum_ext._captum import Attribution, default_chunk
 from captum_ext._typing import Forward
@@ -23,7 +23,7 @@ from captum_ext.attr.grad_cam import enlarged
 from captum_ext.evaluation import ranks
 from captum_ext.evaluation.cost import Cost, watched
 from captum_ext.evaluation.data import Data, count, first_line, groups
-from captum_ext.evaluation.readings import alone, pack, read
+from captum_ext.evaluation.readings import alone, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.screening import Screened, screen
 from captum_ext.evaluation.settings import check, settings_of
@@ -38,7 +38,7 @@ def evaluate(
     forward_func: Forward,
     data: Data,
     methods: Mapping[str, Attribution],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, Metric | MetricCollection],
     *,
     batch_size: int,
     seed: int,
@@ -68,7 +68,8 @@ def evaluate(
             excluded. All processes get the same data.
         methods: attribution methods of ``forward_func`` by name; give those that need more than
             inputs and target as `captum_ext.attr.Configured`.
-        metrics: metrics of `captum_ext.metrics` by name; they are neither filled nor changed.
+        metrics: metrics of `captum_ext.metrics` by name, or collections of them; they are
+            neither filled nor changed.
         batch_size: examples explained at once; metrics read one at a time.
         seed: of methods that take one, and of the global random state while a method runs.
         out: a folder for results, made if missing; None keeps them in memory.
@@ -93,12 +94,13 @@ def evaluate(
     >>> [(row["method"], row["gradients"]) for row in found.records]
     [('gradient', 1.0)]
     """
-    check(forward_func, data, methods, metrics, batch_size, internal_batch_size, names)
-    about = settings_of(forward_func, methods, metrics, batch_size, seed, only_correct, settings)
+    readers, leaders = flat(metrics)
+    check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
+    about = settings_of(forward_func, methods, readers, batch_size, seed, only_correct, settings)
     job = _Job(
         forward_func,
         methods,
-        {name: alone(metric) for name, metric in metrics.items()},
+        {name: alone(readers[name]) for name in dict.fromkeys(leaders.values())},
         seed,
         only_correct,
         internal_batch_size,
@@ -107,7 +109,9 @@ def evaluate(
         _work(job, store, data, batch_size, progress)
         ranks.everyone(None)
         store.share()
-        return Evaluation(tuple(methods), metrics, store.seen(), store.results(), about, names)
+        return Evaluation(
+            tuple(methods), readers, leaders, store.seen(), store.results(), about, names
+        )
 
 
 @dataclass(frozen=True)
