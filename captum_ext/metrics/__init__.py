@@ -25,6 +25,12 @@ from captum_ext.metrics.insertion_deletion import (
     insertion,
     insertion_curve,
 )
+from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
+from captum_ext.metrics.means import ScalarMetric, TableMetric
+from captum_ext.metrics.permuted_labels import train_on_permuted_labels
+from captum_ext.metrics.randomize import matched_normal
+from captum_ext.metrics.sanity_check import DataRandomization, ParameterRandomization
+from captum_ext.metrics.sanity_plot import plot_cascade
 
 __all__ = [
     "AIC",
@@ -32,16 +38,26 @@ __all__ = [
     "SIC",
     "AccuracyInformationCurve",
     "CurveMetric",
+    "DataRandomization",
     "Deletion",
     "ExampleMetric",
     "InformationProtocol",
     "Insertion",
+    "Localization",
+    "ParameterRandomization",
+    "ScalarMetric",
     "SoftmaxInformationCurve",
+    "TableMetric",
     "accuracy_information_curve",
+    "boxes_to_masks",
     "deletion",
     "deletion_curve",
     "information_metrics",
     "insertion",
     "insertion_curve",
+    "localization",
+    "matched_normal",
+    "plot_cascade",
     "softmax_information_curve",
+    "train_on_permuted_labels",
 ]
