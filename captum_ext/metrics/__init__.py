@@ -1,6 +1,7 @@
 """Metrics of attributions: torchmetrics classes, each with a pure function beside it."""
 
 from captum_ext.metrics.base import ExampleMetric
+from captum_ext.metrics.compare import Comparison, PairedDifference, compare
 from captum_ext.metrics.curve_metric import CurveMetric
 from captum_ext.metrics.information_curve import (
     AIC,
@@ -37,6 +38,7 @@ __all__ = [
     "INFORMATION_PRESETS",
     "SIC",
     "AccuracyInformationCurve",
+    "Comparison",
     "CurveMetric",
     "DataRandomization",
     "Deletion",
@@ -44,12 +46,14 @@ __all__ = [
     "InformationProtocol",
     "Insertion",
     "Localization",
+    "PairedDifference",
     "ParameterRandomization",
     "ScalarMetric",
     "SoftmaxInformationCurve",
     "TableMetric",
     "accuracy_information_curve",
     "boxes_to_masks",
+    "compare",
     "deletion",
     "deletion_curve",
     "information_metrics",
