@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from captum_ext import __version__
-from captum_ext.cli import evaluate, explain
+from captum_ext.cli import evaluate, explain, sanity
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.say import say
 
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     explain.add_to(commands)
     evaluate.add_to(commands)
+    sanity.add_to(commands)
     return top
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.labels import Classes
+from captum_ext.metrics import boxes_to_masks
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Annotation:
             raise OSError(_other_size(self.size, size))
         if not (self.mask or self.boxes or self.polygons or self.runs):
             return None
-        region = Image.new("L", size)
         if self.mask is not None:
             return _read_mask(self.mask, size)
+        region = Image.new("L", size)
         draw = ImageDraw.Draw(region)
-        for left, top, right, bottom in self.boxes:
-            # A box ends before the pixel at its right end begins.
-            draw.rectangle((round(left), round(top), round(right) - 1, round(bottom) - 1), fill=255)
+        if self.boxes:
+            inside = boxes_to_masks([torch.tensor(self.boxes)], size[1], size[0])[0]
+            region.paste(255, mask=Image.fromarray(inside.numpy().astype(np.uint8) * 255))
         for polygon in self.polygons:
             draw.polygon(list(polygon), fill=255)
         for runs in self.runs:

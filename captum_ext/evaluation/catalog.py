@@ -14,6 +14,7 @@ from captum_ext.metrics import (
     INFORMATION_PRESETS,
     Deletion,
     Insertion,
+    Localization,
     information_metrics,
 )
 
@@ -73,6 +74,10 @@ def _information(forward_func: Forward, reading: Reading) -> dict[str, Metric | 
 
 
 METRICS["information"] = _information
+METRICS["localization"] = lambda forward_func, reading: {
+    "localization": Localization(),
+    "localization_abs": Localization(reduction="abs_sum"),
+}
 
 
 def make_metrics(

@@ -102,9 +102,12 @@ def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
         )
         mark = " class=against" if method == against else ""
         rows.append(f"<tr{mark}><th>{escape(names[method])}</th>{cells}{costs}</tr>")
+    costs = "".join(
+        f"<th class=cost>{word}</th>" for word in ("seconds", "forwards", "gradients", "images")
+    )
     table = (
-        f"<table class=ranking><thead><tr><th>method</th>{heads}<th class=cost>seconds</th><th class=cost>forwards</th>"
-        f"<th class=cost>gradients</th><th class=cost>images</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table class=ranking><thead><tr><th>method</th>{heads}{costs}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
     text = (
         f"Ordered by {escape(first)}. ↑ higher is better, ↓ lower is better; the shade "

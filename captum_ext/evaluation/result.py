@@ -92,8 +92,10 @@ class Evaluation:
         for name, by_method in self.metrics.items():
             value = self._computed(next(iter(by_method.values())))
             if isinstance(value, Mapping):
-                columns |= {f"{name}_{key}" if key in columns else key: (name, key)
-                            for key in value}  # fmt: skip
+                suffix = "_abs" if name.endswith("_abs") else ""
+                for key in value:
+                    short = f"{key}{suffix}"
+                    columns[f"{name}_{key}" if short in columns else short] = (name, key)
             else:
                 columns[name] = (name, None)
         return columns

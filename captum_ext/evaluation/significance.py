@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import stats
 from torch import Tensor
 
 from captum_ext.metrics.bootstrap import bootstrap, middle
+from captum_ext.metrics.compare import holm
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ def differences(values: Mapping[str, Tensor], against: str) -> dict[str, Differe
         raise ValueError(f"`against` is one of {[*values]}, but got {against!r}.")
     found = {k: _against(v.double() - values[against].double())
              for k, v in values.items() if k != against}  # fmt: skip
-    corrected = holm({name: one.p_value for name, one in found.items()})
+    # What can't be tested is no test, and is not corrected for.
+    tested = [name for name, one in found.items() if one.p_value == one.p_value]
+    corrected = {name: found[name].p_value for name in found}
+    corrected |= zip(tested, holm([found[name].p_value for name in tested]), strict=True)
     return {
         name: Difference(one.mean, one.low, one.high, corrected[name], one.effect, one.n)
         for name, one in found.items()
@@ -71,27 +74,3 @@ def _against(gaps: Tensor) -> Difference:
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
     p_value = float(stats.wilcoxon(moved).pvalue)
     return Difference(float(known.mean()), float(low), float(high), p_value, effect, len(known))
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's correction: the chance of any false finding stays below the level.
-
-    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
-    {'a': 0.03, 'c': 0.06, 'b': 0.06}
-    """
-    known = {k: p for k, p in p_values.items() if p == p}
-    corrected, floor = {}, 0.0
-    for k, (name, p) in enumerate(sorted(known.items(), key=lambda pair: pair[1])):
-        floor = max(floor, min(1.0, (len(known) - k) * p))
-        corrected[name] = floor
-    return {**corrected, **{k: p for k, p in p_values.items() if p != p}}
-
-
-def values_by_position(positions: list[int], found: Mapping[int, float]) -> Tensor:
-    """One number per position, nan where there is none.
-
-    >>> values_by_position([0, 2], {2: 0.5})
-    tensor([   nan, 0.5000], dtype=torch.float64)
-    """
-    nan = float("nan")
-    return torch.tensor([found.get(p, nan) for p in positions], dtype=torch.float64)

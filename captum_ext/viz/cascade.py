@@ -60,7 +60,7 @@ def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
 
 
 def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
-    titles = ["original map", *rows[0].stages]
+    titles = ["original map", *_shortened(rows[0].stages)]
     axes = part.subplots(len(rows), len(titles) + 1, squeeze=False)
     photo = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
     for line, row in zip(axes, rows, strict=True):
@@ -71,25 +71,28 @@ def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
             ax.set(xticks=[], yticks=[])
         line[0].set_ylabel(row.label, fontsize=9)
     for ax, title in zip(axes[0], ["image", *titles], strict=True):
-        ax.set_title(_short(title), fontsize=7.5, rotation=40, ha="left", rotation_mode="anchor")
-    part.suptitle("randomized from the output to the input", fontsize=9, x=0.99, ha="right")
+        ax.set_title(title, fontsize=7.5, rotation=60, ha="left", rotation_mode="anchor")
+    part.suptitle("randomized from the output on", fontsize=9)
 
 
-def _draw_similarity(ax: Any, name: str, rows: Sequence[Cascade]) -> None:
+def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
     palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
     steps = range(len(rows[0].stages) + 1)
     for k, row in enumerate(rows):
         # The original map equals itself.
-        mean, low, high = ([1.0, *values] for values in row.similarity[name])
+        mean, low, high = ([1.0, *values] for values in row.similarity[title])
         color = palette[2 * k % 20 + k // 10]
         ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=row.label)
         ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
     ax.axhline(0, color="0.8", linewidth=0.8)
-    ax.set_xticks(
-        steps, [_short(s) for s in ("original", *rows[0].stages)], fontsize=6, rotation=90
-    )
-    ax.set_title(name, fontsize=10)
+    names = ["original", *_shortened(rows[0].stages)]
+    ax.set_xticks(steps, names, fontsize=6, rotation=90)
+    ax.set_title(title, fontsize=10)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 16 else "\N{HORIZONTAL ELLIPSIS}" + name[-15:]
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names without the module that all of them are in, cut to a width."""
+    shared = {name.partition(".")[0] for name in names}
+    if len(shared) == 1 and all("." in name for name in names):
+        names = [name.partition(".")[2] for name in names]
+    return [name if len(name) <= 15 else ".." + name[-13:] for name in names]
