@@ -172,16 +172,20 @@ def _data(arguments: argparse.Namespace, model: nn.Module) -> tuple[Folder, list
 
 
 def _classes(model: nn.Module, data: Folder) -> Classes:
-    """The model's classes, from its answer to the first image that can be read."""
+    """The model's classes, from its answer to the first image that it takes."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    problem = CallError(f"IMAGES {data.folder} holds no image that can be read.")
     for k in range(len(data)):
         try:
-            image = data[k][0]
+            n = predict(model, data[k][0][None].to(device)).shape[1]
         except OSError:
             continue
-        n = predict(model, image[None].to(device)).shape[1]
+        except CallError as error:
+            # Perhaps it is the image: another may suit the model.
+            problem = error
+            continue
         return Classes([name_of(model, i) for i in range(n)])
-    raise CallError(f"IMAGES {data.folder} holds no image that can be read.")
+    raise problem
 
 
 def _methods(

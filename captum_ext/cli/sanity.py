@@ -31,6 +31,7 @@ from captum_ext.cli.running import COUNTS, configured
 from captum_ext.cli.sanity_table import as_text, cascade, table
 from captum_ext.cli.say import say
 from captum_ext.evaluation import Counted
+from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.result import plain
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
@@ -199,7 +200,7 @@ def _checks(
             check = ParameterRandomization(
                 make, arguments.order, similarity, arguments.seed, stages, keep_maps=1
             )
-            with as_call_error(f"{name}: "):
+            with as_call_error(f"{name}: "), quiet():
                 # One at a time bounds memory, whatever the method.
                 for image, target in zip(images, targets, strict=True):
                     check.update(model, image[None], target=int(target))

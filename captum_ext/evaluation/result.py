@@ -182,8 +182,11 @@ class Evaluation:
 
     def _values(self, column: str, method: str) -> Tensor | None:
         name, key = self.columns[column]
-        metric = self.metrics[name][method]
-        values = getattr(metric, "per_example", None)
+        try:
+            values = getattr(self.metrics[name][method], "per_example", None)
+        except ValueError:
+            # Defined for a whole data set alone, as AIC and SIC of the preset "idgi".
+            return None
         if isinstance(values, Mapping):
             values = values.get(key)
         if not isinstance(values, Tensor) or values.dim() != 1:

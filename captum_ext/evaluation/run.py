@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from captum_ext.attr.grad_cam import enlarged
 from captum_ext.evaluation import ranks
 from captum_ext.evaluation.cost import Cost, watched
 from captum_ext.evaluation.data import Data, count, first_line, groups
+from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.readings import alone, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.screening import Screened, screen
@@ -196,7 +196,7 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cos
         "perturbations_per_eval": max(1, chunk // len(batch)),
     }
     target = torch.tensor([one.target for one in batch], device=images.device)
-    with _seeded(job.seed, images.device), _quiet(), watched(job.forward_func) as cost:
+    with _seeded(job.seed, images.device), quiet(), watched(job.forward_func) as cost:
         credit = method.attribute(images, target=target, **accepted(method, options))
     if isinstance(credit, Tensor) and credit.dim() == 4 and credit.shape[2:] != images.shape[2:]:
         credit = enlarged(credit.sum(1, keepdim=True), images)
@@ -224,15 +224,6 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
         json.dumps(reasons), pack(states), map_thumbnail(credit),
     )  # fmt: skip
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Captum's remarks on gradients and hooks that it sets and removes itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
-        warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")
-        yield
 
 
 @contextmanager

@@ -278,7 +278,8 @@ def _difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | No
     """The first setting that differs: its place, and both values."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return None if old == new else (path, old, new)
-    for key in {**old, **new}:
+    # What is plainly said first: a seed before all that follows from it.
+    for key in sorted({**old, **new}, key=lambda key: isinstance(new.get(key), dict)):
         inner = f"{path}.{key}" if path else key
         found = _difference(old.get(key), new.get(key), inner)
         if found:
