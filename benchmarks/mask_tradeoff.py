@@ -65,12 +65,14 @@ def photographs(folder: Path | None, transform: Any, limit: int | None) -> Tenso
 
 
 @torch.no_grad()
-def scores(model: ImageClassifier, images: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def scores(
+    model: ImageClassifier, images: Tensor, target: Tensor, mask: Tensor, step: int = 15
+) -> Tensor:
     """Deletion and insertion of masks (N, 1, h, w) in which low is salient, shape (2, N)."""
     reference = (blurred(images) * 255).round() / 255
     order = mask.flatten(1).argsort(dim=1, stable=True)
     cells, found, last = order.shape[1], torch.zeros(2, len(images)), 0
-    for k in [*range(15, cells, 15), cells]:
+    for k in [*range(step, cells, step), cells]:
         kept = torch.ones_like(order, dtype=images.dtype).scatter(1, order[:, :k], 0.0)
         kept = F.interpolate(
             kept.view_as(mask), images.shape[-2:], mode="bilinear", align_corners=True

@@ -102,23 +102,32 @@ class PublishedBacktracking:
         return ()
 
     def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
-        everything = torch.arange(len(here.masks), device=here.masks.device)
-        base = evaluate(here.masks, everything)
-        value, trials = base.clone(), torch.ones_like(most_trials)
-        length = here.masks.new_full((len(here.masks),), self.initial)
+        # The base and one trial, or nothing.
+        searched = most_trials >= 2
+        among = searched.nonzero().flatten()
+        if not len(among):
+            return _stay(here, torch.zeros_like(most_trials))
+        first = evaluate(here.masks[among], among)
+        base = first.new_full(most_trials.shape, float("nan"))
+        base[among] = first
+        value, trials = base.clone(), searched.to(most_trials)
+        length = torch.where(searched, here.masks.new_tensor(self.initial), 0.0)
         slope = here.gradient.square().sum((1, 2))
-        search = trials < most_trials
-        while search.any():
-            among = search.nonzero().flatten()
+        while len(among):
             new = evaluate(_projected(here, length)[among], among)
             value[among], trials[among] = new, trials[among] + 1
             tried = length[among]
             refused = (new > base[among] - tried * self.beta * slope[among]) & (tried >= self.floor)
-            search[among[~refused]] = False
-            length[among[refused]] *= self.shrink
-            search &= trials < most_trials
-        stuck = torch.zeros_like(search)
+            among = among[refused]
+            length[among] *= self.shrink
+            among = among[trials[among] < most_trials[among]]
+        stuck = torch.zeros_like(searched)
         return Move(_projected(here, length), (), trials, value, stuck, length)
+
+
+def _stay(here: Here, trials: Tensor) -> Move:
+    stuck = torch.zeros_like(trials, dtype=torch.bool)
+    return Move(here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0]))
 
 
 def _projected(here: Here, length: Tensor) -> Tensor:
