@@ -194,3 +194,8 @@ def test_a_search_within_a_layer_method_says_why_it_cannot(monkeypatch):
         method.attribute(scenes(), 0.4, target=1, n_iter=2)
     method.step = adam(0.1)
     assert method.attribute(scenes(), 0.4, target=1, n_iter=2).max() > 0
+
+
+def test_wrong_factors_of_a_search_are_named():
+    with pytest.raises(ValueError, match=r"`shrink`.*got 1\.5"):
+        Backtracking(shrink=1.5)
