@@ -67,6 +67,8 @@ class IGOS(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=10,
+            n_steps=3,
         )
 
     @classmethod
@@ -118,6 +120,8 @@ class IGOSPlus(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=10,
+            n_steps=3,
         )
 
     @classmethod
@@ -167,6 +171,8 @@ class IGOSPlusPlus(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=10,
+            n_steps=3,
         )
 
     @classmethod

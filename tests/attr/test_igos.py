@@ -84,3 +84,13 @@ def test_the_search_spends_less_than_a_third_of_the_published_trials():
     ours = IGOS(detector(4.0), 7).optimize(scenes(), **options).descent
     theirs = IGOS.published(detector(4.0), 7).optimize(scenes(), **options).descent
     assert (3 * ours.trials.sum(0) < theirs.trials.sum(0)).all()
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("size", [7, 28, None])
+def test_the_defaults_find_a_planted_patch_for_few_evaluations(method, size):
+    explainer = method(detector(), size)
+    run = explainer.optimize(planted(), 0.4, target=1)
+    assert overlap(run.attributions) > 0.7
+    # Ten iterations: a gradient and about two trials of three points each, for every term.
+    assert run.descent.forwards[-1].item() <= 10 * (3 + 3) * 3 * len(explainer.terms)
