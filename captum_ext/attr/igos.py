@@ -67,8 +67,8 @@ class IGOS(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
-            n_iter=10,
-            n_steps=3,
+            n_iter=20,
+            n_steps=5,
         )
 
     @classmethod
@@ -120,8 +120,8 @@ class IGOSPlus(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
-            n_iter=10,
-            n_steps=3,
+            n_iter=20,
+            n_steps=5,
         )
 
     @classmethod
