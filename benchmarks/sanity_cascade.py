@@ -54,7 +54,7 @@ def methods_of(layer):
             NoiseTunnel(Saliency(m)), nt_samples=6, stdevs=0.1, nt_samples_batch_size=3
         ),
         "Grad-CAM": lambda m: GradCam(m, layer(m)),
-        "constant": lambda m: Settled(Edges()),
+        "image edges": lambda m: Settled(Edges()),
     }
 
 
