@@ -119,10 +119,19 @@ def lookup(names: list[str]) -> dict[str, Method]:
 def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that are set and that the method's ``attribute`` takes.
 
+    ``n_steps`` is for methods that integrate along a path, those with a convergence delta: an
+    optimized mask counts other steps under this name.
+
     >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
     {'n_steps': 5}
     """
     chosen = method.options if isinstance(method, Configured) else {}
     inner = method.method if isinstance(method, Configured) else method
     taken = signature(inner.attribute).parameters
-    return {k: v for k, v in options.items() if k in taken and k not in chosen and v is not None}
+    # A mask's n_steps are not a path's.
+    left_out = {*chosen} if inner.has_convergence_delta() else {*chosen, "n_steps"}
+    return {
+        key: value
+        for key, value in options.items()
+        if key in taken and key not in left_out and value is not None
+    }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
-from captum_ext._typing import Inputs, Target
+from captum_ext._typing import Inputs, Target, Tensors
 from captum_ext.metrics.borrowed import Borrowed
 from captum_ext.metrics.map_similarity import SIMILARITIES, check_names
 from captum_ext.metrics.means import TableMetric
@@ -49,7 +49,10 @@ class _SanityCheck(TableMetric):
         named = {} if target is None else {"target": target}
         if args is not None:
             named["additional_forward_args"] = args
-        maps = make_method(model).attribute(inputs, **named)
+        # Captum turns on gradients of what it is given, and resets them.
+        fresh = tuple(x.detach().clone().requires_grad_() for x in _tuple(inputs))
+        method = make_method(model)
+        maps = method.attribute(fresh if isinstance(inputs, tuple) else fresh[0], **named)
         if isinstance(maps, tuple):
             parts = [m.detach() for m in maps]
             return parts[0] if len(parts) == 1 else torch.cat([m.flatten(1) for m in parts], 1)
@@ -234,7 +237,11 @@ def _reestimate(model: nn.Module, inputs: Inputs, args: Any) -> None:
 def _run(model: nn.Module, inputs: Inputs, args: Any) -> None:
     extra = () if args is None else args if isinstance(args, tuple) else (args,)
     with torch.no_grad():
-        model(*(inputs if isinstance(inputs, tuple) else (inputs,)), *extra)
+        model(*_tuple(inputs), *extra)
+
+
+def _tuple(inputs: Inputs) -> Tensors:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
 class DataRandomization(_SanityCheck):

@@ -17,7 +17,7 @@ def plot_stages(check: ParameterRandomization, ax: Any = None) -> Any:
     """Draws each similarity against the stages, from the output on; figure and axes."""
     import matplotlib.pyplot as plt
 
-    figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots()
+    figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots(layout="constrained")
     for name, values in check.by_stage().items():
         # The unrandomized model's map equals itself.
         ax.plot([1.0, *values.tolist()], marker="o", markersize=3, label=name)
@@ -65,5 +65,5 @@ def plot_cascade(
             ax.imshow(stage_map.numpy(), cmap="gray", vmin=0, vmax=1)
         row[0].set_ylabel(name, fontsize=8)
     for ax, title in zip(axes[0, front:], titles, strict=True):
-        ax.set_title(title, fontsize=6, rotation=45, ha="left")
+        ax.set_title(title, fontsize=6, rotation=90)
     return figure

@@ -1,7 +1,14 @@
 """Pictures of maps and curves."""
 
 from captum_ext.viz.cascade import Cascade, cascade_figure
-from captum_ext.viz.maps import Explained, draw_curves, explanation_figure, heat, overlay
+from captum_ext.viz.maps import (
+    Explained,
+    draw_curves,
+    explanation_figure,
+    heat,
+    history_figure,
+    overlay,
+)
 
 __all__ = [
     "Cascade",
@@ -10,5 +17,6 @@ __all__ = [
     "draw_curves",
     "explanation_figure",
     "heat",
+    "history_figure",
     "overlay",
 ]
