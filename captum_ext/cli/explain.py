@@ -27,7 +27,7 @@ from captum_ext.cli.models import (
     transform_of,
 )
 from captum_ext.cli.output import check_output, whole_file
-from captum_ext.cli.pictures import read_image
+from captum_ext.cli.pictures import coffee, read_image
 from captum_ext.viz import Explained, explanation_figure, history_figure
 
 DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
@@ -130,13 +130,7 @@ def _check(arguments: argparse.Namespace, methods: dict[str, Method]) -> None:
 
 
 def _photograph(file: Path | None, channels: int) -> Image.Image:
-    if file is not None:
-        return read_image(file, channels)
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
-    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")
+    return coffee(channels) if file is None else read_image(file, channels)
 
 
 def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:

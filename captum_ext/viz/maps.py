@@ -1,4 +1,4 @@
-"""Pictures of maps and curves."""
+"""Pictures of one image's maps and curves."""
 
 from __future__ import annotations
 
