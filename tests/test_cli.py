@@ -88,7 +88,7 @@ def test_evaluations_are_counted(folder):
 
 
 def test_masks_show_their_history(folder):
-    methods = "igos,igos++,mask,rise"
+    methods = "grad-cam,igos,igos++,mask,rise"
     assert explain("--methods", methods, "--history", "history.png", "--json", "t.json") == 0
     with Image.open("history.png") as figure:
         assert np.asarray(figure.convert("L")).std() > 10
