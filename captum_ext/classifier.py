@@ -111,24 +111,20 @@ class ImageClassifier(nn.Module):
                 f"None, but got {weights!r}."
             )
         chosen = choices["DEFAULT" if weights is None or from_file else str(weights)]
+        preset = chosen.transforms()
+        if not hasattr(preset, "crop_size"):
+            raise ValueError(f"`name` must be an image classifier, but {name} is none.")
         model = models.get_model(name, weights=None)
         if from_file:
             load_weights(model, Path(str(weights)))
         elif weights is not None:
             model.load_state_dict(_fetch(chosen, name))
-        return cls._with_preset(model, chosen)
-
-    @classmethod
-    def _with_preset(cls, model: nn.Module, weights: Any) -> ImageClassifier:
-        preset = weights.transforms()
-        if not hasattr(preset, "crop_size"):
-            raise ValueError(f"`name` must be an image classifier, but {weights} is not for one.")
         steps = [
             transforms.Resize(preset.resize_size, preset.interpolation),
             transforms.CenterCrop(preset.crop_size),
             transforms.ToTensor(),
         ]
-        names = weights.meta["categories"]
+        names = chosen.meta["categories"]
         return cls(model.eval(), preset.mean, preset.std, names, transforms.Compose(steps))
 
     @classmethod
