@@ -52,11 +52,13 @@ def method_picture(name: str, model: ImageClassifier) -> Figure:
     image, target = photograph(model)
     method = METHODS[name].make(model)
     credit = method.attribute(image, target=target, **OPTIONS[name])
+    # Values of RISE are expected scores, far from 0 everywhere.
+    shown = credit[0] - credit[0].amin() if name == "rise" else credit[0]
     figure = Figure(figsize=(10, 2.7), layout="constrained")
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.5])
     _show(axes[0], image[0].permute(1, 2, 0), "input")
-    _show(axes[1], heat(credit[0]), METHODS[name].label, cmap="inferno", vmin=0, vmax=1)
-    _show(axes[2], overlay(image[0], credit[0]), "over the input")
+    _show(axes[1], heat(shown), METHODS[name].label, cmap="inferno", vmin=0, vmax=1)
+    _show(axes[2], overlay(image[0], shown), "over the input")
     for label, function in (("insertion", insertion_curve), ("deletion", deletion_curve)):
         curve = function(model, image, credit, target=target, reference=BLUR, reduction="abs_sum")
         axes[3].plot(curve.x[0], curve.y[0], label=f"{label} {float(curve.area()[0]):.2f}")

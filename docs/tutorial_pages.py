@@ -40,10 +40,11 @@ def _shown(output: dict[str, Any], stem: str, pictures: dict[str, bytes]) -> str
     if output["output_type"] == "stream":
         return f"```text\n{''.join(output['text']).rstrip()}\n```"
     data = output.get("data", {})
-    if "image/png" in data:
-        name = f"{stem}_{len(pictures) + 1}.png"
-        pictures[name] = base64.b64decode("".join(data["image/png"]))
-        return f"![Output of the cell above]({name})"
+    for kind in ("png", "jpeg"):
+        if f"image/{kind}" in data:
+            name = f"{stem}_{len(pictures) + 1}.{kind}"
+            pictures[name] = base64.b64decode("".join(data[f"image/{kind}"]))
+            return f"![Output of the cell above]({name})"
     if "text/plain" in data:
         return f"```text\n{''.join(data['text/plain'])}\n```"
     return ""
