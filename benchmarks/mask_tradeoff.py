@@ -65,12 +65,14 @@ def photographs(folder: Path | None, transform: Any, limit: int | None) -> Tenso
 
 
 @torch.no_grad()
-def scores(model: ImageClassifier, images: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def scores(
+    model: ImageClassifier, images: Tensor, target: Tensor, mask: Tensor, step: int = 15
+) -> Tensor:
     """Deletion and insertion of masks (N, 1, h, w) in which low is salient, shape (2, N)."""
     reference = (blurred(images) * 255).round() / 255
     order = mask.flatten(1).argsort(dim=1, stable=True)
     cells, found, last = order.shape[1], torch.zeros(2, len(images)), 0
-    for k in [*range(15, cells, 15), cells]:
+    for k in [*range(step, cells, step), cells]:
         kept = torch.ones_like(order, dtype=images.dtype).scatter(1, order[:, :k], 0.0)
         kept = F.interpolate(
             kept.view_as(mask), images.shape[-2:], mode="bilinear", align_corners=True
@@ -202,16 +204,22 @@ def draw(rows: list, published: list, file: Path) -> None:
     from matplotlib import pyplot as plt
 
     found = summary(rows, published)
+    names = dict.fromkeys(s for settings in found.values() for s in settings)
+    colors = {
+        name: "black" if name == "published code" else f"C{i}" for i, name in enumerate(names)
+    }
     figure, axes = plt.subplots(
-        2, len(found), figsize=(4 * len(found), 6), sharex="col", sharey="row", squeeze=False
+        2, len(found), figsize=(4 * len(found), 6), sharex=True, sharey="row", squeeze=False
     )
     for column, (name, settings) in enumerate(found.items()):
         for row, label in enumerate(("deletion (lower is better)", "insertion (higher is better)")):
             axis = axes[row, column]
             for setting, points in settings.items():
-                style = "k*" if setting == "published code" else "o-"
                 axis.plot(
-                    [p[0] for p in points], [p[row + 1] for p in points], style, label=setting
+                    [p[0] for p in points],
+                    [p[row + 1] for p in points],
+                    "*" if setting == "published code" else "o-",
+                    color=colors[setting],
                 )
             axis.set_xscale("log")
             axis.grid(alpha=0.3)
@@ -219,9 +227,10 @@ def draw(rows: list, published: list, file: Path) -> None:
                 axis.set_ylabel(label)
         axes[0, column].set_title(name)
         axes[1, column].set_xlabel("forward passes per image, a gradient as three")
-    axes[0, 0].legend(fontsize=8)
+    lines = [plt.Line2D([], [], marker="o", color=colors[n], label=n) for n in names]
+    axes[0, 0].legend(handles=lines, fontsize=8)
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=90)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ ALLOWED = {
 }
 ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
 ALLOWED["metrics"] = {*ALLOWED["path"], "curve"}
-ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics"}
+ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics", "__init__"}
 ALLOWED["viz"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["cli"] = {*ALLOWED["viz"], "viz", "__init__"}
 ALLOWED["__main__"] = {"cli"}

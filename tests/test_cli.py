@@ -22,7 +22,7 @@ def net():
 
 def classifier():
     made = ImageClassifier(net(), [0.5] * 3, [0.5] * 3, class_names=["a", "b", "c", "d"])
-    made(torch.zeros(1, 3, 24, 24))
+    made(torch.zeros(1, 3, 32, 32))
     return made
 
 def logits():
@@ -44,7 +44,7 @@ def number():
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(FACTORY)
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("image.png")
     return tmp_path
 
@@ -87,6 +87,16 @@ def test_evaluations_are_counted(folder):
     assert costs == {"ig": (2, 0), "idgi-ig": (2, 1), "blur-ig": (3, 0), "idgi-guided-ig": (2, 1)}
 
 
+def test_masks_show_their_history(folder):
+    methods = "igos,igos++,mask,rise"
+    assert explain("--methods", methods, "--history", "history.png", "--json", "t.json") == 0
+    with Image.open("history.png") as figure:
+        assert np.asarray(figure.convert("L")).std() > 10
+    rows = {row["method"]: row for row in json.loads((folder / "t.json").read_text())["table"]}
+    assert rows["rise"]["forwards"] == 4000
+    assert rows["igos"]["gradients"] % 20 == 0
+
+
 def test_the_target_can_be_a_number_or_a_name(folder, capsys):
     assert explain("--target", "2", "--methods", "ig") == 0
     assert explain("--target", "c", "--methods", "ig") == 0
@@ -104,7 +114,7 @@ def test_two_runs_with_one_seed_print_the_same_scores(folder):
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "RGBA", "LA", "P", "1", "I", "F"])
 def test_images_of_every_mode_are_taken_and_the_conversion_is_said(mode, folder, capsys):
-    ramp = np.linspace(0, 1, 24 * 24).reshape(24, 24)
+    ramp = np.linspace(0, 1, 32 * 32).reshape(32, 32)
     if mode in ("I;16", "I", "F"):
         kinds = {"I;16": (65535, np.uint16), "I": (65535, np.int32), "F": (1, np.float32)}
         scale, kind = kinds[mode]
@@ -161,6 +171,8 @@ def test_a_decompression_bomb(folder, capsys, monkeypatch):
         (["--out", "image.png"], "--out would overwrite image.png"),
         (["--out", "missing/figure.png"], "--out is a file in an existing folder"),
         (["--out", "figure.doc"], "--out ends in one of"),
+        (["--history", "h.png", "--methods", "ig"], "--history needs a method"),
+        (["--history", "explanation.png", "--methods", "igos"], "--history would overwrite"),
         (["--json", "image.png"], "--json ends in one of"),
         (["--device", "cuda:99"], "--device cuda:99 can't be used here"),
         (["--device", "toaster"], "--device toaster can't be used here"),

@@ -1,6 +1,8 @@
 """Attribution methods: each one a choice of pieces from `path` or `mask`."""
 
 from captum_ext.attr.blur_ig import BlurIG
+from captum_ext.attr.configured import Configured
+from captum_ext.attr.grad_cam import GradCam
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI, path_of
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
@@ -14,6 +16,8 @@ __all__ = [
     "IGOS",
     "RISE",
     "BlurIG",
+    "Configured",
+    "GradCam",
     "GuidedIG",
     "IGOSPlus",
     "IGOSPlusPlus",

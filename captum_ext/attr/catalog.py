@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from captum.attr import IntegratedGradients
+from captum.attr import (
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
+from torch import Tensor
 
 from captum_ext._captum import Attribution
 from captum_ext.attr.blur_ig import BlurIG
+from captum_ext.attr.configured import Configured
+from captum_ext.attr.grad_cam import GradCam, guided_grad_cam
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
@@ -44,6 +54,40 @@ def register(name: str, label: str, make: Callable[[Any], Attribution]) -> None:
     METHODS[name] = Method(label, make)
 
 
+def _window(inputs: Tensor) -> tuple[int, ...]:
+    """All channels of a square, a seventh of the sides and so 32 x 32 at 224 x 224."""
+    return (inputs.shape[1], *(max(1, side // 7) for side in inputs.shape[2:]))
+
+
+def _stride(inputs: Tensor) -> tuple[int, ...]:
+    return (inputs.shape[1], *(max(1, side // 14) for side in inputs.shape[2:]))
+
+
+def _noise(inputs: Tensor) -> float:
+    """SmoothGrad's 15 % of the range of values (Smilkov et al., arXiv:1706.03825)."""
+    return 0.15 * float(inputs.max() - inputs.min())
+
+
+register("saliency", "Gradient", Saliency)
+register("input-x-gradient", "Input x gradient", InputXGradient)
+register(
+    "smoothgrad",
+    "SmoothGrad",
+    lambda f: Configured(NoiseTunnel(Saliency(f)), nt_samples=50, nt_samples_batch_size=10,
+                         stdevs=_noise, abs=False),
+)  # fmt: skip
+register(
+    "gradient-shap",
+    "GradientShap (black)",
+    lambda f: Configured(GradientShap(f), n_samples=20, baselines=lambda x: x[:1] * 0),
+)
+register(
+    "occlusion",
+    "Occlusion",
+    lambda f: Configured(Occlusion(f), sliding_window_shapes=_window, strides=_stride),
+)
+register("grad-cam", "Grad-CAM", GradCam)
+register("guided-grad-cam", "Guided Grad-CAM", guided_grad_cam)
 register("ig", "IG", IntegratedGradients)
 register("guided-ig", "Guided IG", GuidedIG)
 register("blur-ig", "Blur IG", BlurIG)
@@ -75,8 +119,19 @@ def lookup(names: list[str]) -> dict[str, Method]:
 def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that are set and that the method's ``attribute`` takes.
 
+    ``n_steps`` is for methods that integrate along a path, those with a convergence delta: an
+    optimized mask counts other steps under this name.
+
     >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
     {'n_steps': 5}
     """
-    taken = signature(method.attribute).parameters
-    return {k: v for k, v in options.items() if k in taken and v is not None}
+    chosen = method.options if isinstance(method, Configured) else {}
+    inner = method.method if isinstance(method, Configured) else method
+    taken = signature(inner.attribute).parameters
+    # A mask method's n_steps is not a path's.
+    left_out = {*chosen, *(() if inner.has_convergence_delta() else ("n_steps",))}
+    return {
+        key: value
+        for key, value in options.items()
+        if key in taken and key not in left_out and value is not None
+    }

@@ -1,4 +1,10 @@
-"""I-GOS, iGOS+ and iGOS++: masks optimized along the integrated gradient."""
+"""I-GOS, iGOS+ and iGOS++: masks optimized along the integrated gradient.
+
+Objective, weights and noise are the papers' (l1 1, tv 20, noise 0.2).
+The search is not: it starts from the last accepted step, and reads 5 points (iGOS++ 3) for 20
+iterations (iGOS++ 10). `published` has the original settings. A model evaluation is one forward
+pass of one image; a gradient counts as three.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +37,8 @@ Method = TypeVar("Method", bound=MaskAttribution)
 class IGOS(MaskAttribution):
     """Integrated-Gradient Optimized Saliency (Qi, Khorram and Li, AAAI 2020).
 
-    One mask that lowers the score of what it keeps, equation 3.
+    One mask that lowers the score of what it keeps, equation 3. About 470 model evaluations per
+    image, where the published search takes 3,000.
 
     Args:
         forward_func: the model or function that is explained; it gives probabilities.
@@ -67,6 +74,8 @@ class IGOS(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=20,
+            n_steps=5,
         )
 
     @classmethod
@@ -90,7 +99,8 @@ class IGOS(MaskAttribution):
 class IGOSPlus(MaskAttribution):
     """iGOS+: one mask that deletes and inserts (Khorram, Lawson and Li, CHIL 2021).
 
-    Its arguments are those of `IGOS`; its total variation is bilateral.
+    Its arguments are those of `IGOS`; its total variation is bilateral. About 920 model
+    evaluations per image, where the published search takes 5,600.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
@@ -118,6 +128,8 @@ class IGOSPlus(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=20,
+            n_steps=5,
         )
 
     @classmethod
@@ -138,7 +150,8 @@ class IGOSPlus(MaskAttribution):
 class IGOSPlusPlus(MaskAttribution):
     """iGOS++: a deletion mask, an insertion mask and their product (CHIL 2021, equation 8).
 
-    Its arguments are those of `IGOS`; its total variation is bilateral and of the product.
+    Its arguments are those of `IGOS`; its total variation is bilateral and of the product. About
+    550 model evaluations per image, where the published search takes 11,400.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
@@ -167,6 +180,8 @@ class IGOSPlusPlus(MaskAttribution):
             direction=IntegratedGradient(),
             step=step or Backtracking(),
             noise=Noise(noise_std),
+            n_iter=10,
+            n_steps=3,
         )
 
     @classmethod

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
 from captum_ext import __version__
-from captum_ext.cli import explain
+from captum_ext.cli import evaluate, explain, sanity
 from captum_ext.cli.errors import CallError
+from captum_ext.cli.say import say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,6 +21,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     explain.add_to(commands)
+    evaluate.add_to(commands)
+    sanity.add_to(commands)
     return top
 
 
@@ -29,13 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        arguments = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else [*argv]
+        arguments = parser().parse_args(words, argparse.Namespace(command_line=shlex.join(words)))
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
         arguments.run(arguments)
     except CallError as error:
-        print(f"captum-ext: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
         print("captum-ext: interrupted", file=sys.stderr)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import captum
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import captum_ext
-from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
+from captum_ext.attr.catalog import METHODS, Method, lookup
 from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
     DEFAULT_MODEL,
     channels_of,
@@ -28,14 +27,10 @@ from captum_ext.cli.models import (
     transform_of,
 )
 from captum_ext.cli.output import check_output, whole_file
-from captum_ext.cli.pictures import read_image
-from captum_ext.curve import Curve, GaussianBlur
-from captum_ext.evaluation.cost import Cost, Counted, measured
-from captum_ext.metrics import deletion_curve, insertion_curve
-from captum_ext.viz import Explained, explanation_figure
+from captum_ext.cli.pictures import coffee, read_image
+from captum_ext.viz import Explained, explanation_figure, history_figure
 
 DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
-REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
 _PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
@@ -67,6 +62,7 @@ def add_to(commands: Any) -> None:
         "and deletion: the blurred image (51 x 51, sigma 50; default) or black",
     )
     add("--out", type=Path, default=Path("explanation.png"), help="the figure (explanation.png)")
+    add("--history", type=Path, metavar="FILE", help="a figure of how masks were optimized")
     add("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     add("--device", help="cpu, cuda, mps (default: the best there is)")
     add("--batch-size", type=int, help="images per model call (default: what suits the device)")
@@ -74,31 +70,11 @@ def add_to(commands: Any) -> None:
     sub.set_defaults(run=run)
 
 
-@dataclass(frozen=True)
-class _Result:
-    """A method's map of the image, its scores and its cost."""
-
-    method: Method
-    attributions: Tensor
-    curves: dict[str, Curve]
-    cost: Cost
-
-    def record(self, name: str) -> dict[str, Any]:
-        scores = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
-        return {
-            "method": name,
-            **scores,
-            "seconds": round(self.cost.seconds, 3),
-            "forwards": self.cost.forwards,
-            "gradients": self.cost.gradients,
-        }
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Explains the image; raises CallError before any work if something does not fit."""
-    _check(arguments)
     with as_call_error("--methods: "):
         methods = lookup([name.strip() for name in arguments.methods.split(",") if name.strip()])
+    _check(arguments, methods)
     device = device_of(arguments.device)
     model = load_model(arguments.model, arguments.weights, device)
     picture = _photograph(arguments.image, channels_of(model))
@@ -106,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     probabilities = predict(model, image)[0]
     target = _target(arguments.target, model, probabilities)
     print(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
-    results = _attribute_all(methods, model, image, target, arguments)
+    results = attribute_all(methods, model, image, target, arguments)
     table = [result.record(name) for name, result in results.items()]
     print(_as_text(table, results))
     print(_caption(arguments))
@@ -119,6 +95,11 @@ def run(arguments: argparse.Namespace) -> None:
     with whole_file(arguments.out) as file:
         figure.savefig(file, dpi=110)
     print(f"wrote {arguments.out}")
+    if arguments.history:
+        descents = {r.method.label: r.descent for r in results.values() if r.descent is not None}
+        with whole_file(arguments.history) as file:
+            history_figure(descents).savefig(file, dpi=110)
+        print(f"wrote {arguments.history}")
     if arguments.json:
         report = {
             "target": {"class": target, "name": name_of(model, target)},
@@ -132,25 +113,24 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"wrote {arguments.json}")
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace, methods: dict[str, Method]) -> None:
     for option in ("steps", "batch_size"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
     given = [Path(p) for p in (arguments.image, arguments.weights) if p]
     check_output("--out", arguments.out, given, _PICTURES)
+    if arguments.history:
+        check_output("--history", arguments.history, [*given, arguments.out], _PICTURES)
+        if not any(is_mask_method(method) for method in methods.values()):
+            raise CallError("--history needs a method that optimizes a mask, such as igos.")
     if arguments.json:
-        check_output("--json", arguments.json, [*given, arguments.out], (".json",))
+        others = [*given, arguments.out, arguments.history or arguments.out]
+        check_output("--json", arguments.json, others, (".json",))
 
 
 def _photograph(file: Path | None, channels: int) -> Image.Image:
-    if file is not None:
-        return read_image(file, channels)
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
-    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")
+    return coffee(channels) if file is None else read_image(file, channels)
 
 
 def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:
@@ -166,54 +146,7 @@ def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:
     return target
 
 
-def _attribute_all(
-    methods: dict[str, Method],
-    model: nn.Module,
-    image: Tensor,
-    target: int,
-    arguments: argparse.Namespace,
-) -> dict[str, _Result]:
-    results = {}
-    options = {
-        "n_steps": arguments.steps,
-        "internal_batch_size": arguments.batch_size,
-        "perturbations_per_eval": arguments.batch_size,
-        "seed": arguments.seed,
-    }
-    with tqdm(unit=" evaluations", leave=False) as bar:
-        counted = Counted(model, watch=bar.update)
-        for name, method in methods.items():
-            bar.set_description(method.label)
-            with as_call_error(f"{name}: "):
-                attribution = method.make(counted)
-                with measured(counted) as cost:
-                    credit = attribution.attribute(
-                        image, target=target, **accepted(attribution, options)
-                    )
-                curves = _curves(counted, image, credit, target, arguments)
-            results[name] = _Result(method, credit, curves, cost)
-    return results
-
-
-def _curves(
-    model: nn.Module, image: Tensor, credit: Tensor, target: int, arguments: argparse.Namespace
-) -> dict[str, Curve]:
-    settings = {
-        "reference": REFERENCES[arguments.reference],
-        "seed": arguments.seed,
-        "internal_batch_size": arguments.batch_size,
-    }
-    return {
-        key: curve(model, image, credit, target=target, reduction=reduction, **settings)
-        for reduction, suffix in (("sum", ""), ("abs_sum", "_abs"))
-        for key, curve in (
-            (f"insertion{suffix}", insertion_curve),
-            (f"deletion{suffix}", deletion_curve),
-        )
-    }
-
-
-def _as_text(table: list[dict[str, Any]], results: dict[str, _Result]) -> str:
+def _as_text(table: list[dict[str, Any]], results: dict[str, Result]) -> str:
     head = ("method", "insertion", "|insertion|", "deletion", "|deletion|", "seconds", "forwards",
             "gradients")  # fmt: skip
     keys = ("insertion", "insertion_abs", "deletion", "deletion_abs")

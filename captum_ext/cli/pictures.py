@@ -14,8 +14,8 @@ from captum_ext.cli.errors import CallError
 _SMALLEST_SIDE = 8
 
 
-def read_image(file: Path, channels: int = 3) -> Image.Image:
-    """An upright RGB (or, for one channel, grey) image of 8 bits; says what it converted.
+def read_image(file: Path, channels: int = 3, announce: bool = True) -> Image.Image:
+    """An upright RGB (or, for one channel, grey) image of 8 bits; may announce a conversion.
 
     Raises:
         CallError: if the file is missing, no image, damaged, huge, or too small to explain.
@@ -40,13 +40,17 @@ def read_image(file: Path, channels: int = 3) -> Image.Image:
             f"IMAGE {file} is {image.width} x {image.height} pixels, too small to explain: "
             f"both sides must have {_SMALLEST_SIDE} or more."
         )
-    return _convert(image, "RGB" if channels == 3 else "L", file)
+    mode = "RGB" if channels == 3 else "L"
+    if announce and image.mode != mode:
+        print(
+            f"captum-ext: IMAGE {file} is of mode {image.mode}: taken as {mode}.", file=sys.stderr
+        )
+    return _convert(image, mode)
 
 
-def _convert(image: Image.Image, mode: str, file: Path) -> Image.Image:
+def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode:
         return image
-    print(f"captum-ext: IMAGE {file} is of mode {image.mode}: taken as {mode}.", file=sys.stderr)
     if image.mode.startswith(("I", "F")):
         # Pillow clips 16-bit grey to 255 instead of scaling it.
         pixels = np.asarray(image, dtype=np.float64)
@@ -56,3 +60,16 @@ def _convert(image: Image.Image, mode: str, file: Path) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert(mode)
+
+
+def coffee(channels: int = 3) -> Image.Image:
+    """The photograph of an espresso that scikit-image ships.
+
+    Raises:
+        CallError: if scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
+    return Image.fromarray(data.coffee()).convert("RGB" if channels == 3 else "L")

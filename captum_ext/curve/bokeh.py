@@ -8,17 +8,13 @@ from functools import cached_property
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from scipy.interpolate import LinearNDInterpolator
-from scipy.ndimage import binary_erosion
-from scipy.spatial import Delaunay
 from torch import Tensor
 
 from captum_ext._typing import Tensors
 from captum_ext.curve.codec import Bytes, from_bytes, to_bytes
 from captum_ext.curve.frames import Frames, FrameSource
+from captum_ext.curve.lattice import Mask, interpolate
 from captum_ext.curve.ranking import Ranking
-
-Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -89,35 +85,3 @@ class InterpolatedFrames:
         pairs = zip(rows.tolist(), revealed.cpu().numpy(), strict=True)
         made = np.stack([interpolate(self._bytes[i], shown | self.known) for i, shown in pairs])
         return (from_bytes(made, self.images),)
-
-
-def interpolate(image: Bytes, known: Mask) -> Bytes:
-    """The image with unknown pixels interpolated linearly between the known ones.
-
-    Over a Delaunay triangulation of the known pixels and the corners, as PAIR's code; one
-    triangulation serves all channels.
-
-    Args:
-        image: (H, W, C).
-        known: (H, W).
-
-    >>> ramp = np.arange(5, dtype=np.uint8).repeat(5).reshape(5, 5, 1)
-    >>> bool((interpolate(ramp, np.zeros((5, 5), bool)) == ramp).all())
-    True
-    """
-    known = known.copy()
-    known[[0, 0, -1, -1], [0, -1, 0, -1]] = True
-    unknown = np.argwhere(~known)
-    if len(unknown) == 0:
-        return image
-    # A pixel whose eight neighbors are known is no corner of a triangle around an unknown one.
-    inner = binary_erosion(known, np.ones((3, 3), bool), border_value=1)
-    inner[[0, 0, -1, -1], [0, -1, 0, -1]] = False
-    corners = np.argwhere(known & ~inner)
-    values = image[corners[:, 0], corners[:, 1]].astype(float)
-    made = image.copy()
-    found = LinearNDInterpolator(Delaunay(corners), values)(unknown)
-    # A pixel on the hull may fall outside by a rounding error.
-    mean = image.mean((0, 1))
-    made[unknown[:, 0], unknown[:, 1]] = np.round(np.where(np.isnan(found), mean, found))
-    return made

@@ -42,6 +42,21 @@ def ms_ssim(frames: Tensor, reference: Tensor, data_range: float = 1.0) -> Tenso
     return MultiScaleSimilarity(reference, data_range)(frames, rows)
 
 
+def ssim(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
+    """Structural similarity at one scale of each pair of images, (N,).
+
+    Wang, Bovik, Sheikh and Simoncelli (2004), an 11 x 11 Gaussian window of sigma 1.5 inside
+    the image, mean over pixels and channels.
+
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> ssim(image, image)
+    tensor([1.])
+    """
+    single = MultiScaleSimilarity(b, data_range)
+    rows = torch.arange(len(b), device=b.device)
+    return single.one_scale(a.detach().to(single.dtype), rows)
+
+
 class MultiScaleSimilarity:
     """`ms_ssim` with originals whose statistics are kept, to compare many frames with.
 
@@ -76,6 +91,11 @@ class MultiScaleSimilarity:
         size = 1 if frames.device.type == "cpu" else len(frames)
         pairs = zip(torch.split(frames, size), torch.split(rows, size), strict=True)
         return torch.cat([self._compare(f.detach().to(self.dtype), r) for f, r in pairs])
+
+    def one_scale(self, frames: Tensor, rows: Tensor) -> Tensor:
+        """The similarity at the images' own scale, which may be negative, (M,)."""
+        original, mean, square = (stat[rows] for stat in self.stats[0])
+        return self._term(frames, original, mean, square, last=True).mean(1)
 
     def _compare(self, frames: Tensor, rows: Tensor) -> Tensor:
         similarity = frames.new_ones(())

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ext._typing import Forward
+
 
 @dataclass
 class Cost:
@@ -25,21 +27,41 @@ class Cost:
     151
     """
 
-    forwards: int = 0
-    gradients: int = 0
+    forwards: float = 0
+    gradients: float = 0
     seconds: float = 0.0
 
     @property
-    def forward_equivalents(self) -> int:
+    def forward_equivalents(self) -> float:
         """Forward passes, a gradient counted as three: a backward costs two."""
         return self.forwards + 3 * self.gradients
+
+    def add(self, output: Any) -> None:
+        """Counts a model's output: forwards now, gradients instead once one is taken."""
+        if not isinstance(output, Tensor):
+            return
+        n = output.shape[0] if output.dim() else 1
+        self.forwards += n
+        if output.requires_grad:
+            output.register_hook(self._on_gradient(n))  # type: ignore[no-untyped-call]
+
+    def _on_gradient(self, n: int) -> Callable[[Tensor], None]:
+        pending = [n]
+
+        def hook(gradient: Tensor) -> None:
+            # The first backward pass makes the forward pass part of a gradient.
+            self.forwards -= pending[0]
+            self.gradients += n
+            pending[0] = 0
+
+        return hook
 
 
 class Counted(nn.Module):
     """A model that counts the examples it sees, in ``cost``.
 
     >>> counted = Counted(nn.Linear(2, 1))
-    >>> _ = counted(torch.zeros(3, 2)), counted(torch.zeros(2, 2, requires_grad=True))
+    >>> _ = counted(torch.zeros(3, 2)), counted(torch.zeros(2, 2)).sum().backward()
     >>> counted.cost.forwards, counted.cost.gradients
     (3, 2)
     """
@@ -52,16 +74,12 @@ class Counted(nn.Module):
         self.watch = watch
 
     def forward(self, *inputs: Any) -> Any:
-        """The model's output; rows count as gradients where a graph to the inputs is kept."""
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        n = len(tensors[0])
-        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            self.cost.gradients += n
-        else:
-            self.cost.forwards += n
+        """The model's output; rows count as gradients once one is taken through them."""
+        output = self.model(*inputs)
+        self.cost.add(output)
         if self.watch is not None:
-            self.watch(n)
-        return self.model(*inputs)
+            self.watch(len(output))
+        return output
 
 
 @contextmanager
@@ -81,3 +99,35 @@ def measured(counted: Counted) -> Iterator[Cost]:
     finally:
         cost.seconds = time.perf_counter() - start
         counted.cost = outer
+
+
+@contextmanager
+def watched(forward_func: Forward) -> Iterator[Cost]:
+    """The cost of what happens inside, for a model that others already hold.
+
+    Evaluations are counted where ``forward_func`` is a module; else they are nan.
+
+    >>> model = nn.Linear(2, 1)
+    >>> with watched(model) as cost:
+    ...     _ = model(torch.zeros(3, 2))
+    >>> cost.forwards
+    3
+    """
+    cost, hooks = Cost(float("nan"), float("nan")), []
+    if isinstance(forward_func, nn.Module):
+        cost = Cost()
+        hooks.append(forward_func.register_forward_hook(lambda module, x, y: cost.add(y)))
+    _finish_work()
+    start = time.perf_counter()
+    try:
+        yield cost
+    finally:
+        _finish_work()
+        cost.seconds = time.perf_counter() - start
+        for hook in hooks:
+            hook.remove()
+
+
+def _finish_work() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

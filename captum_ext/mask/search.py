@@ -45,36 +45,35 @@ class Backtracking:
     most_trials: int = 6
     patience: int = 3
 
+    def __post_init__(self) -> None:
+        if not (0 < self.shrink < 1 <= self.grow):
+            raise ValueError(
+                f"`shrink` is in (0, 1) and `grow` at least 1, but got {self.shrink} and "
+                f"{self.grow}."
+            )
+
     def start(self, masks: Tensor) -> Tensors:
-        first = float("nan") if self.initial is None else self.initial
+        first = 0.0 if self.initial is None else self.initial
         return masks.new_full((masks.shape[0],), first), masks.new_zeros(masks.shape[0])
 
     def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
-        length, failures = state
-        steepest = here.gradient.abs().amax((1, 2))
-        across = torch.where(steepest > 0, 1 / steepest, 0.0)
-        length = torch.where(length.isnan(), across, length)
-        masks, value, trials = (
-            here.masks.clone(),
-            _value(here, evaluate),
-            torch.zeros_like(most_trials),
-        )
-        limit = most_trials.clamp(max=self.most_trials)
+        length = torch.where(state[0] > 0, state[0], _across(here.gradient))
+        masks, value = here.masks.clone(), _value(here, evaluate)
+        trials, limit = torch.zeros_like(most_trials), most_trials.clamp(max=self.most_trials)
         moved = torch.zeros_like(limit, dtype=torch.bool)
-        search = (_projected(here, length) != here.masks).any(2).any(1) & (limit > 0)
-        while search.any():
-            among = search.nonzero().flatten()
+        movable = (_projected(here, length) != here.masks).any(2).any(1)
+        among = (movable & (limit > 0)).nonzero().flatten()
+        while len(among):
             trial = _projected(here, length)[among]
             new = evaluate(trial, among)
             trials[among] += 1
-            fall = self.beta * (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
-            good = new <= value[among] - fall
-            accepted, refused = among[good], among[~good]
+            fall = (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
+            good = new <= value[among] - self.beta * fall
+            accepted, among = among[good], among[~good]
             masks[accepted], value[accepted], moved[accepted] = trial[good], new[good], True
-            length[refused] *= self.shrink
-            search[accepted] = False
-            search &= trials < limit
-        failures = torch.where(moved, 0, failures + 1)
+            length[among] *= self.shrink
+            among = among[trials[among] < limit[among]]
+        failures = torch.where(moved, 0, state[1] + 1)
         state = (torch.where(moved, length * self.grow, length), failures)
         return Move(masks, state, trials, value, failures >= self.patience, length)
 
@@ -102,23 +101,38 @@ class PublishedBacktracking:
         return ()
 
     def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
-        everything = torch.arange(len(here.masks), device=here.masks.device)
-        base = evaluate(here.masks, everything)
-        value, trials = base.clone(), torch.ones_like(most_trials)
-        length = here.masks.new_full((len(here.masks),), self.initial)
+        # The base and one trial, or nothing.
+        searched = most_trials >= 2
+        among = searched.nonzero().flatten()
+        if not len(among):
+            return _stay(here, torch.zeros_like(most_trials))
+        first = evaluate(here.masks[among], among)
+        base = first.new_full(most_trials.shape, float("nan"))
+        base[among] = first
+        value, trials = base.clone(), searched.to(most_trials)
+        length = torch.where(searched, here.masks.new_tensor(self.initial), 0.0)
         slope = here.gradient.square().sum((1, 2))
-        search = trials < most_trials
-        while search.any():
-            among = search.nonzero().flatten()
+        while len(among):
             new = evaluate(_projected(here, length)[among], among)
             value[among], trials[among] = new, trials[among] + 1
             tried = length[among]
             refused = (new > base[among] - tried * self.beta * slope[among]) & (tried >= self.floor)
-            search[among[~refused]] = False
-            length[among[refused]] *= self.shrink
-            search &= trials < most_trials
-        stuck = torch.zeros_like(search)
+            among = among[refused]
+            length[among] *= self.shrink
+            among = among[trials[among] < most_trials[among]]
+        stuck = torch.zeros_like(searched)
         return Move(_projected(here, length), (), trials, value, stuck, length)
+
+
+def _stay(here: Here, trials: Tensor) -> Move:
+    stuck = torch.zeros_like(trials, dtype=torch.bool)
+    return Move(here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0]))
+
+
+def _across(gradient: Tensor) -> Tensor:
+    """The step that moves the fastest cell of each example from one end to the other."""
+    steepest = gradient.abs().amax((1, 2))
+    return torch.where(steepest > 0, 1 / steepest, 0.0)
 
 
 def _projected(here: Here, length: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Metrics of attributions: torchmetrics classes, each with a pure function beside it."""
 
 from captum_ext.metrics.base import ExampleMetric
+from captum_ext.metrics.compare import Comparison, PairedDifference, compare
 from captum_ext.metrics.curve_metric import CurveMetric
 from captum_ext.metrics.information_curve import (
     AIC,
@@ -25,23 +26,42 @@ from captum_ext.metrics.insertion_deletion import (
     insertion,
     insertion_curve,
 )
+from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
+from captum_ext.metrics.means import ScalarMetric, TableMetric
+from captum_ext.metrics.permuted_labels import train_on_permuted_labels
+from captum_ext.metrics.randomize import matched_normal
+from captum_ext.metrics.sanity_check import DataRandomization, ParameterRandomization
+from captum_ext.metrics.sanity_plot import plot_cascade
 
 __all__ = [
     "AIC",
     "INFORMATION_PRESETS",
     "SIC",
     "AccuracyInformationCurve",
+    "Comparison",
     "CurveMetric",
+    "DataRandomization",
     "Deletion",
     "ExampleMetric",
     "InformationProtocol",
     "Insertion",
+    "Localization",
+    "PairedDifference",
+    "ParameterRandomization",
+    "ScalarMetric",
     "SoftmaxInformationCurve",
+    "TableMetric",
     "accuracy_information_curve",
+    "boxes_to_masks",
+    "compare",
     "deletion",
     "deletion_curve",
     "information_metrics",
     "insertion",
     "insertion_curve",
+    "localization",
+    "matched_normal",
+    "plot_cascade",
     "softmax_information_curve",
+    "train_on_permuted_labels",
 ]

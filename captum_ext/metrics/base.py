@@ -1,10 +1,9 @@
-"""`ExampleMetric`: a torchmetrics metric that keeps one value per example."""
+"""`ExampleMetric`: a torchmetrics metric that keeps what it measured of every example."""
 
 from __future__ import annotations
 
 import uuid
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -13,13 +12,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from captum_ext._captum import accumulation_dtype
-from captum_ext.metrics.bootstrap import bootstrap, middle
 
 
 class ExampleMetric(Metric):
-    """The mean over examples of a value that is known per example.
+    """A metric that knows its value example by example.
 
-    Undefined values are nan, left out of the mean and counted by reason. Values are kept
+    Undefined values are nan, left out of means and counted by reason. Values are kept
     on the metric's device. In distributed runs `compute`, `curve`, `per_example`, `excluded` and
     `interval` gather the examples of all processes, so that all processes must call them.
 
@@ -80,36 +78,9 @@ class ExampleMetric(Metric):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             yield
 
-    @abstractmethod
-    def _values(self) -> Tensor:
-        """The value of every example, (N,), nan where it is undefined."""
-
     def _codes(self) -> Tensor:
         """Why every example is undefined, (N,), by position in ``REASONS`` from 1; 0: it isn't."""
         return self._rows("codes")
-
-    def _statistic(self) -> tuple[int, Callable[[Tensor], Tensor]]:
-        """How many examples count, and the metric of resamples of them.
-
-        The function takes the examples drawn, (samples, n), and gives (samples,).
-        """
-        values = self._values()
-        # Sorted, so that the interval does not depend on the order of the examples.
-        known = values[~values.isnan()].sort().values.cpu()
-        return len(known), lambda drawn: known[drawn].mean(1)
-
-    def compute(self) -> Tensor:
-        """The metric of all examples where it is defined; nan without any."""
-        n_examples, metric_of = self._statistic()
-        if n_examples == 0:
-            return torch.tensor(torch.nan, dtype=accumulation_dtype(self.device))
-        return metric_of(torch.arange(n_examples)[None])[0].to(self.device)
-
-    @property
-    def per_example(self) -> Tensor:
-        """The value of every example, (N,), nan where it is undefined."""
-        with self._gathered():
-            return self._values()
 
     @property
     def excluded(self) -> dict[str, int]:
@@ -126,23 +97,6 @@ class ExampleMetric(Metric):
     def n_excluded(self) -> int:
         """How many examples are undefined; `excluded` says why."""
         return sum(self.excluded.values())
-
-    def interval(
-        self, level: float = 0.95, n_samples: int = 2000, seed: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Bootstrap interval of the value: percentiles over resampled examples.
-
-        Args:
-            level: share of resamples inside, between 0 and 1.
-            n_samples: how many resamples.
-            seed: of the resampling; the order of the examples does not matter.
-
-        Raises:
-            ValueError: with fewer than two examples where the value is defined.
-        """
-        with self._gathered():
-            n_examples, metric_of = self._statistic()
-        return middle(bootstrap(metric_of, n_examples, n_samples, seed), level)
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing_extensions import Self
 
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
-from captum_ext.metrics.base import ExampleMetric
 from captum_ext.metrics.borrowed import Borrowed
+from captum_ext.metrics.means import ScalarMetric
 
 
-class CurveMetric(ExampleMetric):
+class CurveMetric(ScalarMetric):
     """The mean area under the curves of the examples.
 
     The model is borrowed: it is neither moved nor saved nor copied with the metric, and a

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_ext.curve import PNG, WEBP, BlurredBase, Codec, InterpolatedBase
+from captum_ext.curve import PNG, WEBP, WEBP_FULL, BlurredBase, Codec, InterpolatedBase
 from captum_ext.curve.ranking import REDUCTIONS
 
 LEVELS = ("entropy", "ms_ssim")
@@ -97,7 +97,11 @@ PRESETS: Mapping[str, InformationProtocol] = MappingProxyType(
             "idgi", BlurredBase(20.0), tuple(np.linspace(0, 1, 25).tolist()), n_bins=100
         ),
         "xrai": InformationProtocol(
-            "xrai", InterpolatedBase(0.01), (0.0, *_XRAI, 1.0), aggregate="median"
+            "xrai",
+            InterpolatedBase(0.01),
+            (0.0, *_XRAI, 1.0),
+            codec=WEBP_FULL,
+            aggregate="median",
         ),
         "tmlr": InformationProtocol(
             "tmlr", BlurredBase(20.0), tuple(i / 20 for i in range(21)), codec=PNG

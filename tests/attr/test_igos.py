@@ -84,3 +84,14 @@ def test_the_search_spends_less_than_a_third_of_the_published_trials():
     ours = IGOS(detector(4.0), 7).optimize(scenes(), **options).descent
     theirs = IGOS.published(detector(4.0), 7).optimize(scenes(), **options).descent
     assert (3 * ours.trials.sum(0) < theirs.trials.sum(0)).all()
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("size", [7, 28, None])
+def test_the_defaults_find_a_planted_patch_for_few_evaluations(method, size):
+    explainer = method(detector(), size)
+    run = explainer.optimize(planted(), 0.4, target=1)
+    assert overlap(run.attributions) > 0.7
+    # A gradient of each iteration is three evaluations; trials are on average no more than that.
+    gradients = 3 * explainer.n_iter * explainer.n_steps * len(explainer.terms)
+    assert run.descent.forwards[-1].item() <= 2 * gradients

@@ -19,8 +19,9 @@ from captum_ext.curve import (
     probability_and_correctness,
     rank,
 )
-from captum_ext.curve.bokeh import InterpolatedFrames, interpolate
+from captum_ext.curve.bokeh import InterpolatedFrames
 from captum_ext.curve.codec import from_bytes, to_bytes
+from captum_ext.curve.lattice import interpolate
 from captum_ext.metrics import INFORMATION_PRESETS
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
@@ -40,7 +41,7 @@ def test_blurred_base_is_pillows_blur_and_frames_hold_8_bits(image):
     torch.testing.assert_close(whole, (image[1] * 255).round() / 255)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.4, 0.7, 0.95])
 def test_interpolation_equals_one_over_all_known_pixels(share):
     generator = np.random.default_rng(2)
     photo = Image.fromarray(generator.integers(0, 255, (40, 30, 3), np.uint8))
@@ -71,8 +72,11 @@ def test_frames_nearly_equal_those_of_pair():
     # The reference stores thresholds number 0, 3, 7 and 11, after a base.
     made = frames.make(torch.zeros(4, dtype=torch.long), counts[0, [1, 4, 8, 12]])[0]
     different = to_bytes(made) != golden["blurred_random"]
-    assert different.mean() < 0.01
-    assert different.any(axis=(2, 3)).mean() > 0
+    # Ties between triangulations are broken otherwise, most often where pixels are dense.
+    assert different[:3].mean() < 0.003
+    assert different[3].mean() < 0.1
+    error = np.abs(to_bytes(made).astype(float) - golden["blurred_random"])
+    assert error.mean() < 0.2
 
 
 def test_random_pixels_are_the_share_asked_for_and_follow_the_seed():

@@ -124,8 +124,9 @@ def test_each_example_stops_on_its_own_and_costs_no_more():
     assert torch.isfinite(run.descent.objective[:, 1]).all()
 
 
-@pytest.mark.parametrize("budget", [12, 40, 100])
-def test_a_budget_is_kept_to_and_counts_what_is_called(budget):
+@pytest.mark.parametrize("budget", [12, 14, 40, 100])
+@pytest.mark.parametrize("make", [IGOS, IGOS.published], ids=["ours", "published"])
+def test_a_budget_is_kept_to_and_counts_what_is_called(make, budget):
     forwards = []
     net = detector(4.0)
 
@@ -133,7 +134,7 @@ def test_a_budget_is_kept_to_and_counts_what_is_called(budget):
         forwards.append(len(x) * (3 if torch.is_grad_enabled() else 1))
         return net(x)
 
-    run = IGOS(model, 7).optimize(scenes()[:1], 0.4, 1, n_steps=4, max_forwards=budget)
+    run = make(model, 7).optimize(scenes()[:1], 0.4, 1, n_steps=4, max_forwards=budget)
     assert run.descent.forwards[-1].item() == sum(forwards)
     assert budget - 12 < sum(forwards) <= budget
 
@@ -193,3 +194,8 @@ def test_a_search_within_a_layer_method_says_why_it_cannot(monkeypatch):
         method.attribute(scenes(), 0.4, target=1, n_iter=2)
     method.step = adam(0.1)
     assert method.attribute(scenes(), 0.4, target=1, n_iter=2).max() > 0
+
+
+def test_wrong_factors_of_a_search_are_named():
+    with pytest.raises(ValueError, match=r"`shrink`.*got 1\.5"):
+        Backtracking(shrink=1.5)

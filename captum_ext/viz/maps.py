@@ -1,8 +1,8 @@
-"""Pictures of maps and curves."""
+"""Pictures of one image's maps and curves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_ext.curve import Curve
+from captum_ext.mask import Descent
 
 _PER_ROW = 6
 _COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]
@@ -131,3 +132,22 @@ def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]]) -> No
         axes.text(0.02, k, f"{name} {value:.2f}", va="center", fontsize=8)
     axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)
+
+
+def history_figure(descents: Mapping[str, Descent]) -> Figure:
+    """How masks were optimized: objective and model evaluations against iterations.
+
+    Args:
+        descents: by label; the first example of each is shown.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    objective, forwards = figure.subplots(1, 2)
+    for label, descent in descents.items():
+        known = ~descent.objective[:, 0].isnan().cpu()
+        iterations = known.nonzero()[:, 0] + 1
+        objective.plot(iterations, descent.objective[:, 0].cpu()[known], label=label)
+        forwards.plot(iterations, descent.forwards[:, 0].cpu()[known], label=label)
+    objective.set(title="objective", xlabel="iteration")
+    forwards.set(title="model evaluations (a gradient counts as 3)", xlabel="iteration")
+    objective.legend(frameon=False)
+    return figure

@@ -1,0 +1,108 @@
+"""The parameter randomization cascade on a pretrained network, as table and picture.
+
+    python benchmarks/sanity_cascade.py IMAGE [IMAGE ...] --out cascade.png
+
+EfficientNet-Lite0, some blocks from the output to the input; then a ReLU network with random
+weights, whose activations Captum can hook, where guided backpropagation stays similar.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from captum.attr import (
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
+    NoiseTunnel,
+    Saliency,
+)
+from PIL import Image
+from torch import nn
+from torchvision.models import resnet18
+
+from captum_ext import ImageClassifier
+from captum_ext.metrics import ParameterRandomization, plot_cascade
+
+
+class GradCam(LayerGradCam):
+    """Grad-CAM enlarged to the input."""
+
+    def attribute(self, inputs, **named):
+        maps = super().attribute(inputs, **named)
+        return LayerAttribution.interpolate(maps, inputs.shape[2:], "bilinear")
+
+
+class Settled:
+    """A method with arguments of its `attribute` settled."""
+
+    def __init__(self, method, **named):
+        self.method, self.named = method, named
+
+    def attribute(self, inputs, **named):
+        return self.method.attribute(inputs, **named, **self.named)
+
+
+def methods_of(layer):
+    return {
+        "gradient": Saliency,
+        "input x gradient": InputXGradient,
+        "IG": lambda m: Settled(IntegratedGradients(m), n_steps=8, internal_batch_size=8),
+        "SmoothGrad": lambda m: Settled(
+            NoiseTunnel(Saliency(m)), nt_samples=6, stdevs=0.1, nt_samples_batch_size=3
+        ),
+        "Grad-CAM": lambda m: GradCam(m, layer(m)),
+        "image edges": lambda m: Settled(Edges()),
+    }
+
+
+class Edges:
+    """The image's own edges: a map that cannot depend on the model."""
+
+    def attribute(self, inputs, target=None):
+        return nn.functional.pad(inputs.diff(dim=-1).abs(), (0, 1))
+
+
+def run(model, images, methods, **settings):
+    with torch.no_grad():
+        target = model(images).argmax(1)
+    checks = {}
+    for name, make in methods.items():
+        torch.manual_seed(0)
+        checks[name] = ParameterRandomization(make, **settings)
+        checks[name].update(model, images, target=target)
+        final = {k: round(float(v[-1]), 3) for k, v in checks[name].by_stage().items()}
+        mean = {k: round(float(v), 3) for k, v in checks[name].compute().items()}
+        print(f"{name:<18} last stage {final}  mean {mean}", flush=True)
+    return checks
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = ImageClassifier.from_efficientnet_lite0()
+    images = torch.stack(
+        [model.transform(Image.open(path).convert("RGB")) for path in options.images]
+    )
+    print("EfficientNet-Lite0, pretrained")
+    checks = run(model, images, methods_of(lambda m: m.model._conv_head), stages="block")
+    plot_cascade(checks, images[0]).savefig(options.out, dpi=110)
+    figure, _ = checks["gradient"].plot()
+    figure.savefig(options.out.with_stem(options.out.stem + "_stages"), dpi=110)
+    print("ResNet-18, random")
+    torch.manual_seed(0)
+    network = resnet18(weights=None).eval()
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    methods = {"gradient": Saliency, "guided backprop": GuidedBackprop}
+    run(network, images, methods, stages="block")
+
+
+if __name__ == "__main__":
+    main()

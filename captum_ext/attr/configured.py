@@ -1,0 +1,40 @@
+"""`Configured`: an attribution method with arguments of its ``attribute`` already chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from captum_ext._captum import Attribution, log_usage
+from captum_ext._typing import Inputs
+
+
+class Configured(Attribution):
+    """A method that brings arguments along, for callers that only know inputs and target.
+
+    Args:
+        method: any of Captum's or this package's.
+        options: arguments of its ``attribute``; a function is called with the inputs. Those
+            given to ``attribute`` later take precedence.
+
+    >>> import torch
+    >>> from captum.attr import Occlusion
+    >>> method = Configured(Occlusion(lambda x: x), sliding_window_shapes=(1,))
+    >>> method.attribute(torch.tensor([[1.0, 2.0]]), target=1)
+    tensor([[0., 2.]])
+    """
+
+    def __init__(self, method: Attribution, **options: Any) -> None:
+        super().__init__(method.forward_func)
+        self.method = method
+        self.options = options
+
+    def get_name(self) -> str:
+        """The method's own name."""
+        name: str = self.method.get_name()
+        return name
+
+    @log_usage()
+    def attribute(self, inputs: Inputs, *args: Any, **kwargs: Any) -> Any:
+        """What the method gives, with the chosen arguments."""
+        chosen = {k: v(inputs) if callable(v) else v for k, v in self.options.items()}
+        return self.method.attribute(inputs, *args, **{**chosen, **kwargs})

@@ -1,0 +1,54 @@
+"""The processes of one command under ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+# The slowest process may be far behind the fastest; `torchrun` ends the others if one dies.
+_PATIENCE = timedelta(days=30)
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Joins the processes that ``torchrun`` started; alone, does nothing."""
+    if not is_shared():
+        yield
+        return
+    # Results are small and on the CPU, whatever the model's device.
+    dist.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def is_shared() -> bool:
+    """Whether ``torchrun`` started this process among others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all."""
+    return not is_shared() or os.environ.get("RANK", "0") == "0"
+
+
+def own_device(name: str | None) -> str | None:
+    """This process's own GPU where it is not told a device."""
+    if name is None and is_shared() and torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return name
+
+
+def launcher() -> str:
+    """How the processes were started, as a prefix of the command."""
+    if not is_shared():
+        return "captum-ext"
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    here = f"--nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE'])}"
+    return f"torchrun {f'--nnodes {nodes} ' if nodes > 1 else ''}{here} -m captum_ext"

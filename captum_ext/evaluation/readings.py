@@ -1,0 +1,146 @@
+"""A metric's reading of one example, as bytes that can be kept and put together again."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+State: TypeAlias = dict[str, Tensor | list[Tensor]]
+"""The state of a metric: what `torchmetrics` calls ``metric_state``."""
+
+
+def alone(metric: Metric) -> Metric:
+    """An empty copy of a metric that never asks other processes."""
+    copy: Metric = metric.clone()
+    copy.reset()
+    copy.sync_on_compute = copy._to_sync = False
+    return copy
+
+
+def flat(
+    metrics: Mapping[str, Metric | MetricCollection],
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Every metric by name, and for each the one whose readings it shares.
+
+    A collection in the mapping is taken apart; the metrics of one of its ``compute_groups``,
+    as of `captum_ext.metrics.information_metrics`, have one state and are read once.
+
+    >>> from torchmetrics import SumMetric
+    >>> pair = MetricCollection({"x": SumMetric(), "y": SumMetric()}, compute_groups=[["x", "y"]])
+    >>> flat({"both": pair, "z": SumMetric()})[1]
+    {'x': 'x', 'y': 'x', 'z': 'z'}
+    """
+    found: dict[str, Metric] = {}
+    leaders: dict[str, str] = {}
+    for name, metric in metrics.items():
+        if isinstance(metric, MetricCollection):
+            members: dict[str, Metric] = dict(metric.items(keep_base=True, copy_state=False))
+            groups = metric.compute_groups.values()
+            shared = {member: group[0] for group in groups for member in group}
+            leaders |= {member: shared.get(member, member) for member in members}
+            found |= members
+        else:
+            found[name], leaders[name] = metric, name
+    return found, leaders
+
+
+def read(metric: Metric, offered: Mapping[str, Any]) -> State:
+    """The state of a metric that has seen one example, given what its ``update`` asks for.
+
+    Raises:
+        ValueError: if it asks for something that is not offered.
+    """
+    asked = signature(metric.update).parameters
+    missing = [
+        name
+        for name, parameter in asked.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and offered.get(name) is None
+    ]
+    if missing:
+        raise ValueError("no annotation" if missing == ["masks"] else f"without {missing}")
+    metric.reset()
+    metric.update(**{k: v for k, v in offered.items() if k in asked and v is not None})
+    # reset() empties the lists themselves.
+    return {k: list(v) if isinstance(v, list) else v for k, v in metric.metric_state.items()}
+
+
+def fill(metric: Metric, states: Sequence[State]) -> Metric:
+    """An empty copy of a metric, filled with readings in their order.
+
+    >>> from torchmetrics.aggregation import CatMetric
+    >>> states = [read(CatMetric(), {"value": torch.tensor([k])}) for k in (3.0, 4.0)]
+    >>> fill(CatMetric(), states).compute()
+    tensor([3., 4.])
+    """
+    filled = alone(metric)
+    lists: dict[str, list[Tensor]] = {}
+    for k, state in enumerate(states):
+        single = {}
+        for name, value in state.items():
+            if isinstance(value, list):
+                lists.setdefault(name, []).extend(value)
+                value = []
+            single[name] = value
+        filled._update_count = k + 1
+        if k == 0:
+            for name, value in single.items():
+                setattr(filled, name, value)
+        else:
+            filled.merge_state(single)
+    for name, parts in lists.items():
+        setattr(filled, name, parts)
+    return filled
+
+
+def pack(states: Mapping[str, State]) -> bytes:
+    """States by metric as bytes with a checksum, in full precision.
+
+    >>> state = {"m": {"x": [torch.tensor([0.1], dtype=torch.float64)], "n": torch.tensor(2)}}
+    >>> unpack(pack(state)) == state
+    True
+    """
+    head, body = [], []
+    for metric, state in states.items():
+        for name, value in state.items():
+            parts = value if isinstance(value, list) else [value]
+            arrays = [part.detach().cpu().numpy() for part in parts]
+            kinds = [(array.dtype.str, array.shape) for array in arrays]
+            head.append((metric, name, isinstance(value, list), kinds))
+            body += [array.tobytes() for array in arrays]
+    text = json.dumps(head).encode()
+    whole = zlib.compress(struct.pack("<I", len(text)) + text + b"".join(body), 1)
+    return struct.pack("<I", zlib.crc32(whole)) + whole
+
+
+def unpack(packed: bytes) -> dict[str, State]:
+    """The states of `pack`.
+
+    Raises:
+        OSError: if the bytes were damaged.
+    """
+    (checksum,), whole = struct.unpack("<I", packed[:4]), packed[4:]
+    if zlib.crc32(whole) != checksum:
+        raise OSError("a stored result is damaged: its checksum is wrong")
+    content = zlib.decompress(whole)
+    (length,) = struct.unpack("<I", content[:4])
+    at = 4 + length
+    states: dict[str, State] = {}
+    for metric, name, is_list, kinds in json.loads(content[4:at]):
+        parts = []
+        for kind, shape in kinds:
+            array = np.frombuffer(content, kind, int(np.prod(shape)), at).reshape(shape)
+            at += array.nbytes
+            parts.append(torch.from_numpy(array.copy()))
+        states.setdefault(metric, {})[name] = parts if is_list else parts[0]
+    return states

@@ -1,0 +1,300 @@
+"""One page that a browser opens from disk: no script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+
+from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
+from captum_ext.evaluation.significance import Difference
+
+if TYPE_CHECKING:
+    from captum_ext.evaluation.result import Evaluation
+
+_STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+_LEVEL = 0.05
+_SHOWN = 4
+
+
+def write_report(
+    found: Evaluation,
+    file: Path,
+    labels: Mapping[str, str] | None = None,
+    against: str | None = None,
+) -> None:
+    """Writes the page.
+
+    Args:
+        found: the evaluation.
+        file: where to.
+        labels: how methods are called.
+        against: the method that others are compared with; None is the first.
+    """
+    names = {m: (labels or {}).get(m, m) for m in found.methods}
+    against = against or found.methods[0]
+    parts = [
+        _head(found, names),
+        _ranking(found, names, against),
+        _section("Scores with 95 % intervals", _picture(score_figure(found, names)), "Bootstrap "
+                 "over images; the best method is on top."),
+        _section("Curves", _picture(curve_figure(found, names)), "Means over images.")
+        if any(found.curves.values()) else "",
+        _extremes(found, names),
+        _side_by_side(found, names),
+        _exclusions(found, names),
+        _protocol(found),
+    ]  # fmt: skip
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Which map to trust</title><style>{_STYLE}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+    file.write_text(page, encoding="utf-8")
+
+
+def _head(found: Evaluation, names: Mapping[str, str]) -> str:
+    model = found.settings.get("model_name") or found.settings.get("model")
+    sentences = []
+    for column in found.columns:
+        best = ranked(found, column)[0]
+        if best[column] == best[column]:
+            interval = _interval(best, column)
+            sentences.append(
+                f"<li><b>{escape(column)}</b>: {escape(names[best['method']])}, "
+                f"{best[column]:.3f} {interval}</li>"
+            )
+    return (
+        f"<h1>Which map to trust?</h1><p class=lead>{len(found.methods)} methods, "
+        f"{len(found.kept)} of {len(found.seen)} images, model {escape(str(model))}.</p>"
+        f"<div class=best><h3>Best by each score</h3><ul>{''.join(sentences)}</ul>"
+        "<p class=note>Intervals overlap more often than differences are due to chance: the table "
+        "below tests differences image by image.</p></div>"
+    )
+
+
+def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
+    significance = found.significance(against)
+    first = _primary(found)
+    heads = "".join(f"<th>{escape(c)}{arrow(found.better(c))}</th>" for c in found.columns)
+    rows = []
+    for record in ranked(found, first):
+        method = record["method"]
+        cells = "".join(
+            _cell(found, record, column, significance.get(column, {}).get(method))
+            for column in found.columns
+        )
+        costs = (
+            f"<td class=cost>{record['seconds']:.2f}</td><td class=cost>{record['forwards']:.0f}"
+            f"</td><td class=cost>{record['gradients']:.0f}</td><td class=cost>"
+            f"{record['n_examples']}</td>"
+        )
+        mark = " class=against" if method == against else ""
+        rows.append(f"<tr{mark}><th>{escape(names[method])}</th>{cells}{costs}</tr>")
+    costs = "".join(
+        f"<th class=cost>{word}</th>" for word in ("seconds", "forwards", "gradients", "images")
+    )
+    table = (
+        f"<table class=ranking><thead><tr><th>method</th>{heads}{costs}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+    text = (
+        f"Ordered by {escape(first)}. ↑ higher is better, ↓ lower is better; the shade "
+        "follows the value within its column. "
+        f"<span class=up>better</span> and <span class=down>worse</span> mark differences from "
+        f"<b>{escape(names[against])}</b> on the same images: Wilcoxon's signed-rank test, "
+        "p &lt; 0.05 after Holm's correction; d is the mean difference. Columns ending in _abs "
+        "rank pixels by the sum of absolute values over channels, the others by the signed sum. "
+        "Seconds and model evaluations (forward passes; gradients, each a forward and a "
+        "backward pass) are per image, without the metrics."
+    )
+    return _section("Ranking", table, text)
+
+
+def _cell(
+    found: Evaluation, record: Mapping[str, Any], column: str, difference: Difference | None
+) -> str:
+    value = record[column]
+    if value != value:
+        return "<td class=none>&ndash;</td>"
+    values = [r[column] for r in found.records if r[column] == r[column]]
+    spread = max(values) - min(values)
+    share = (value - min(values)) / spread if spread > 0 else 0.5
+    share = 1 - share if found.better(column) is False else share
+    verdict = ""
+    if difference is not None and difference.n > 1:
+        word = ""
+        if difference.p_value < _LEVEL and found.better(column) is not None:
+            better = (difference.mean > 0) == found.better(column)
+            word = "<span class=up>better</span>" if better else "<span class=down>worse</span>"
+        verdict = f"<small>d {difference.mean:+.3f}, p {_p(difference.p_value)} {word}</small>"
+    return (
+        f'<td style="background:rgba(58,134,255,{0.28 * share:.3f})">{value:.3f}'
+        f"<small>{_interval(record, column)}</small>{verdict}</td>"
+    )
+
+
+def _interval(record: Mapping[str, Any], column: str) -> str:
+    low, high = record[f"{column}_low"], record[f"{column}_high"]
+    return f"[{low:.3f}, {high:.3f}]" if low == low else ""
+
+
+def _p(value: float) -> str:
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _primary(found: Evaluation) -> str:
+    """The score that orders: the absolute insertion if there is one, as maps are looked at."""
+    for column in ("insertion_abs", "insertion", *found.columns):
+        if column in found.columns:
+            return column
+    return "seconds"
+
+
+def _extremes(found: Evaluation, names: Mapping[str, str]) -> str:
+    """The best and worst images of each method, with its maps."""
+    column = _primary(found)
+    if column not in found.values:
+        return ""
+    sign = -1 if found.better(column) is False else 1
+    rows = []
+    for method, values in found.values[column].items():
+        known = torch.nonzero(~values.isnan()).flatten()
+        order = known[(sign * values[known]).argsort(descending=True, stable=True)].tolist()
+        n = min(_SHOWN, len(order) // 2)
+        if n:
+            best = "".join(_pair(found, k, method, float(values[k])) for k in order[:n])
+            worst = "".join(_pair(found, k, method, float(values[k])) for k in order[-n:])
+            rows.append(f"<tr><th>{escape(names[method])}</th><td>{best}</td><td>{worst}</td></tr>")
+    if not rows:
+        return ""
+    table = (
+        "<table class=extremes><thead><tr><th></th><th>best</th><th>worst</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+    return _section(
+        "Best and worst images of each method",
+        table,
+        f"By {escape(column)}, best first; maps are sums of absolute values, clipped at the 99th "
+        "percentile.",
+    )
+
+
+def _pair(found: Evaluation, k: int, method: str, value: float) -> str:
+    position = found.kept[k].position
+    name = escape(found.name_of(position))
+    return (
+        f'<figure title="{name}">{_image(found.picture_of(position))}'
+        f"{_image(_colored(found.picture_of(position, method)))}"
+        f"<figcaption>{value:.2f}<small>{name}</small></figcaption></figure>"
+    )
+
+
+def _side_by_side(found: Evaluation, names: Mapping[str, str]) -> str:
+    """A few images under every method: those on which methods differ most."""
+    column = _primary(found)
+    if column not in found.values or len(found.methods) < 2:
+        return ""
+    values = torch.stack([*found.values[column].values()])
+    spread = values.nan_to_num(0).amax(0) - values.nan_to_num(1).amin(0)
+    chosen = spread.argsort(descending=True, stable=True)[:_SHOWN].tolist()
+    heads = "".join(f"<th>{escape(names[m])}</th>" for m in found.methods)
+    rows = []
+    for k in chosen:
+        position = found.kept[k].position
+        cells = "".join(
+            f"<td>{_image(_colored(found.picture_of(position, m)))}"
+            f"<small>{float(found.values[column][m][k]):.2f}</small></td>"
+            for m in found.methods
+        )
+        name = escape(found.name_of(position))
+        rows.append(
+            f'<tr><td>{_image(found.picture_of(position))}<small title="{name}">{name}</small></td>'
+            f"{cells}</tr>"
+        )
+    table = f"<table class=side><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}"
+    text = f"The images on which {escape(column)} differs most between methods."
+    return _section("Side by side", f"{table}</tbody></table>", text)
+
+
+def _exclusions(found: Evaluation, names: Mapping[str, str]) -> str:
+    lines = [f"<li>{n} images: {escape(reason)}</li>" for reason, n in found.reasons.items()]
+    lines += [f"<li>method {escape(names.get(m, m))}: {escape(reason)}</li>"
+              for m, reason in found.unsuited.items()]  # fmt: skip
+    lines += [f"<li>{escape(note)}</li>" for note in found.notes]
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(row[key] or ''))}</td>" for key in
+                         ("example", "method", "metric", "reason")) + "</tr>"
+        for row in found.excluded
+    )  # fmt: skip
+    table = (
+        f"<details><summary>all {len(found.excluded)}</summary><table class=plain><thead><tr>"
+        "<th>image</th><th>method</th><th>metric</th><th>reason</th></tr></thead><tbody>"
+        f"{rows}</tbody></table></details>"
+        if rows
+        else ""
+    )
+    summary = f"<ul>{''.join(lines)}</ul>" if lines else "<p>Nothing was left out.</p>"
+    return _section("Left out, and why", summary + table, "")
+
+
+def _protocol(found: Evaluation) -> str:
+    protocol = {k: v for k, v in found.settings.items() if k != "versions"}
+    versions = found.settings.get("versions", {})
+    command = (
+        f"<h3>The command that repeats this</h3><pre class=command>{escape(found.command)}</pre>"
+        if found.command
+        else ""
+    )
+    listed = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in versions.items())
+    text = escape(json.dumps(protocol, indent=1, default=str, ensure_ascii=False))
+    return _section(
+        "Protocol",
+        f"{command}<h3>Versions</h3><p>{listed}</p><h3>Settings</h3><pre>{text}</pre>",
+        "Everything that decides the numbers.",
+    )
+
+
+def _section(title: str, content: str, text: str) -> str:
+    note = f"<p class=note>{text}</p>" if text else ""
+    return f"<section><h2>{title}</h2>{note}<div class=wide>{content}</div></section>"
+
+
+def _picture(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    return f'<img class=chart alt="chart" src="{_data(buffer.getvalue(), "png")}">'
+
+
+def _image(content: bytes | None) -> str:
+    if content is None:
+        return "<span class=gone>no picture</span>"
+    kind = "jpeg" if content[:2] == b"\xff\xd8" else "png"
+    return f'<img alt="" src="{_data(content, kind)}">'
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _colored(content: bytes | None) -> bytes | None:
+    """A grey map in colors, as a small JPEG."""
+    if content is None:
+        return None
+    with Image.open(io.BytesIO(content)) as opened:
+        grey = np.asarray(opened.convert("L"))
+    table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(table[grey]).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

@@ -1,0 +1,334 @@
+"""`Evaluation`: what a run found, as tables, curves, intervals and a report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchmetrics import Metric
+
+from captum_ext.curve import Curve
+from captum_ext.evaluation.figures import curve_figure
+from captum_ext.evaluation.readings import State, fill, unpack
+from captum_ext.evaluation.records import write_csv
+from captum_ext.evaluation.report import write_report
+from captum_ext.evaluation.significance import Difference, differences
+from captum_ext.evaluation.store import Result, Seen
+
+_COSTS = ("seconds", "forwards", "gradients")
+
+
+class Evaluation:
+    """What `evaluate` found.
+
+    Args:
+        methods: their names, in order.
+        metrics: by name, empty.
+        leaders: for each metric, the one whose readings it shares.
+        seen: the examples by position.
+        results: of every kept example and method.
+        settings: what decided the numbers.
+        names: of the examples; None numbers them.
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...],
+        metrics: Mapping[str, Metric],
+        leaders: Mapping[str, str],
+        seen: Sequence[Seen],
+        results: Sequence[Result],
+        settings: Mapping[str, Any],
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.methods = methods
+        self.settings = dict(settings)
+        self.seen = list(seen)
+        self.kept = [one for one in seen if one.reason is None]
+        self._metrics = metrics
+        self._leaders = leaders
+        self._names = names
+        self.unsuited: dict[str, str] = {}
+        """Methods that can't be used with the model, and why."""
+        self.notes: list[str] = []
+        """Remarks on the data, for the report."""
+        self.command: str | None = None
+        """The command that repeats the run, for the report."""
+        self._results = {(r.position, r.method): r for r in results}
+        states = {key: unpack(result.states) for key, result in self._results.items()}
+        self.metrics = {
+            name: {method: fill(metric, self._states_of(states, name, method))
+                   for method in methods}
+            for name, metric in metrics.items()
+        }  # fmt: skip
+        """The filled metrics, by metric and method."""
+        self._states = states
+
+    def _states_of(
+        self, states: Mapping[tuple[int, str], Mapping[str, State]], metric: str, method: str
+    ) -> list[State]:
+        leader = self._leaders[metric]
+        found = (states.get((one.position, method), {}) for one in self.kept)
+        return [state[leader] for state in found if leader in state]
+
+    def name_of(self, position: int) -> str:
+        """The name of an example."""
+        return self._names[position] if self._names is not None else str(position)
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, str | None]]:
+        """The table's scores: the metric each is of, and its key where a metric has several."""
+        columns: dict[str, tuple[str, str | None]] = {}
+        for name, by_method in self.metrics.items():
+            value = self._computed(next(iter(by_method.values())))
+            if isinstance(value, Mapping):
+                suffix = "_abs" if name.endswith("_abs") else ""
+                for key in value:
+                    short = f"{key}{suffix}"
+                    columns[f"{name}_{key}" if short in columns else short] = (name, key)
+            else:
+                columns[name] = (name, None)
+        return columns
+
+    @staticmethod
+    def _computed(metric: Metric) -> Any:
+        return metric.compute() if metric.update_called else torch.tensor(float("nan"))
+
+    def better(self, column: str) -> bool | None:
+        """Whether higher is better in a column; None where it isn't said."""
+        name, key = self.columns[column]
+        metric = self._metrics[name]
+        said = getattr(metric, "higher_is_better", None)
+        lower = {"mae"}
+        return key not in lower if said is None and key is not None else said
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The table, one record per method: scores with 95 % intervals, costs per example."""
+        return [self._record(method) for method in self.methods]
+
+    def _record(self, method: str) -> dict[str, Any]:
+        record: dict[str, Any] = {"method": method}
+        for column, (name, key) in self.columns.items():
+            value = self._computed(self.metrics[name][method])
+            value = value[key] if isinstance(value, Mapping) else value
+            record[column] = float(value)
+            record[f"{column}_low"], record[f"{column}_high"] = self._interval(column, method)
+        done = [r for r in self._of(method) if "" not in json.loads(r.reasons)]
+        for cost in _COSTS:
+            total = math.fsum(getattr(r, cost) for r in done)
+            record[cost] = total / len(done) if done else float("nan")
+        record["n_examples"] = len(done)
+        record["n_excluded"] = len(self.seen) - len(done)
+        return record
+
+    def _of(self, method: str) -> list[Result]:
+        found = (self._results.get((one.position, method)) for one in self.kept)
+        return [result for result in found if result is not None]
+
+    def _interval(self, column: str, method: str) -> tuple[float, float]:
+        name, key = self.columns[column]
+        metric: Any = self.metrics[name][method]
+        try:
+            ends = metric.interval()
+        except (ValueError, AttributeError):
+            return float("nan"), float("nan")
+        if isinstance(ends, Mapping):
+            ends = ends[key]
+        return float(ends[0]), float(ends[1])
+
+    @property
+    def table(self) -> Any:
+        """`records` as a pandas DataFrame if pandas is installed, else as they are."""
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            return self.records
+        return pandas.DataFrame(self.records).set_index("method")
+
+    @cached_property
+    def curves(self) -> dict[str, dict[str, Curve]]:
+        """Mean curves by metric and method, of the metrics that have one."""
+        return {
+            name: {method: cast(Any, metric).curve() for method, metric in by_method.items()
+                   if metric.update_called}
+            for name, by_method in self.metrics.items()
+            if hasattr(next(iter(by_method.values())), "curve")
+        }  # fmt: skip
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Tensor]]:
+        """Per column and method the value of each kept example, (N,), nan where undefined.
+
+        Columns of metrics that are defined for a whole data set alone are left out.
+        """
+        found = {column: {m: self._values(column, m) for m in self.methods}
+                 for column in self.columns}  # fmt: skip
+        return {
+            column: {m: v for m, v in by_method.items() if v is not None}
+            for column, by_method in found.items()
+            if all(v is not None for v in by_method.values())
+        }
+
+    def _values(self, column: str, method: str) -> Tensor | None:
+        name, key = self.columns[column]
+        try:
+            values = getattr(self.metrics[name][method], "per_example", None)
+        except ValueError:
+            # Defined for a whole data set alone, as AIC and SIC of the preset "idgi".
+            return None
+        if isinstance(values, Mapping):
+            values = values.get(key)
+        if not isinstance(values, Tensor) or values.dim() != 1:
+            return None
+        read = [k for k, one in enumerate(self.kept)
+                if self._leaders[name] in self._states.get((one.position, method), {})]  # fmt: skip
+        if len(read) != len(values):
+            return None
+        whole = torch.full((len(self.kept),), torch.nan, dtype=torch.float64)
+        whole[read] = values.detach().cpu().double()
+        return whole
+
+    def significance(self, against: str) -> dict[str, dict[str, Difference]]:
+        """Each method against one of them, by column and method, on the same examples."""
+        return {c: differences(by_method, against) for c, by_method in self.values.items()}
+
+    @cached_property
+    def per_example(self) -> list[dict[str, Any]]:
+        """A record for every kept example and method: its values and costs."""
+        records = []
+        for k, one in enumerate(self.kept):
+            for method in self.methods:
+                result = self._results.get((one.position, method))
+                if result is not None:
+                    values = {c: float(v[method][k]) for c, v in self.values.items()}
+                    costs = {cost: getattr(result, cost) for cost in _COSTS}
+                    about = {"example": self.name_of(one.position), "target": one.target,
+                             "probability": one.probability, "method": method}  # fmt: skip
+                    records.append({**about, **values, **costs})
+        return records
+
+    @cached_property
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Seconds and model evaluations per example, by method."""
+        return {r["method"]: {cost: r[cost] for cost in _COSTS} for r in self.records}
+
+    @cached_property
+    def excluded(self) -> list[dict[str, Any]]:
+        """Everything left out, with its reason: an example, or of one a method or metric."""
+        rows = [
+            {"example": self.name_of(one.position), "method": None, "metric": None,
+             "reason": one.reason}
+            for one in self.seen
+            if one.reason is not None
+        ]  # fmt: skip
+        for one in self.kept:
+            for method in self.methods:
+                result = self._results.get((one.position, method))
+                for metric, reason in json.loads(result.reasons if result else "{}").items():
+                    rows.append({"example": self.name_of(one.position), "method": method,
+                                 "metric": metric or None, "reason": reason})  # fmt: skip
+        for name, by_method in self.metrics.items():
+            for method, metric in by_method.items():
+                for reason, n in getattr(metric, "excluded", {}).items():
+                    rows.append({"example": f"{n} of {len(self.kept)}", "method": method,
+                                 "metric": name, "reason": reason})  # fmt: skip
+        return rows
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many examples are left out entirely, by reason."""
+        return dict(Counter(one.reason for one in self.seen if one.reason is not None))
+
+    def picture_of(self, position: int, method: str | None = None) -> bytes | None:
+        """The small picture of an example (JPEG), or of a method's map of it (grey PNG)."""
+        if method is None:
+            return next((s.picture for s in self.seen if s.position == position), None)
+        result = self._results.get((position, method))
+        return result.picture if result else None
+
+    def as_dict(self, against: str | None = None) -> dict[str, Any]:
+        """Everything but per-example values, for JSON; nan is None."""
+        reference = against or self.methods[0]
+        return plain(
+            {
+                "table": self.records,
+                "significance": {
+                    "against": reference,
+                    "columns": {
+                        column: {m: asdict(d) for m, d in by_method.items()}
+                        for column, by_method in self.significance(reference).items()
+                    },
+                },
+                "curves": {
+                    name: {m: {"x": c.x[0].tolist(), "y": c.y[0].tolist()}
+                           for m, c in by_method.items()}
+                    for name, by_method in self.curves.items()
+                },
+                "examples": {"seen": len(self.seen), "kept": len(self.kept)},
+                "excluded": {
+                    "examples": self.reasons,
+                    "methods": self.unsuited,
+                    "notes": self.notes,
+                    "all": self.excluded,
+                },
+                "command": self.command,
+                "protocol": {k: v for k, v in self.settings.items() if k != "versions"},
+                "versions": self.settings.get("versions", {}),
+            }
+        )  # fmt: skip
+
+    def to_json(self, file: str | Path, against: str | None = None) -> None:
+        """Writes the table, significance, curves, exclusions, protocol and versions."""
+        text = json.dumps(self.as_dict(against), indent=1, default=str, allow_nan=False)
+        Path(file).write_text(text + "\n", encoding="utf-8")
+
+    def to_csv(self, file: str | Path, per_example: bool = False) -> None:
+        """Writes the table, or the record of every example and method."""
+        write_csv(Path(file), self.per_example if per_example else self.records)
+
+    def plot(self, labels: Mapping[str, str] | None = None) -> Figure:
+        """The curves of every method, one picture per metric that has curves."""
+        return curve_figure(self, labels)
+
+    def to_html(
+        self,
+        file: str | Path,
+        labels: Mapping[str, str] | None = None,
+        against: str | None = None,
+    ) -> None:
+        """Writes one page that needs nothing else: ranking, curves, images, protocol.
+
+        Args:
+            file: where to.
+            labels: how methods are called, by name.
+            against: the method that others are compared with; None is the first.
+        """
+        write_report(self, Path(file), labels, against)
+
+    def __repr__(self) -> str:
+        n = len(self.kept)
+        return f"Evaluation({n} examples, {len(self.methods)} methods, {[*self.columns]})"
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold: nan and infinities are None.
+
+    >>> plain({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,242 @@
+"""`evaluate`: methods x metrics over a data set, result by result."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from captum_ext._captum import Attribution, default_chunk
+from captum_ext._typing import Forward
+from captum_ext.attr.catalog import accepted
+from captum_ext.attr.grad_cam import enlarged
+from captum_ext.evaluation import ranks
+from captum_ext.evaluation.cost import Cost, watched
+from captum_ext.evaluation.data import Data, count, first_line, groups
+from captum_ext.evaluation.quiet import quiet
+from captum_ext.evaluation.readings import alone, flat, pack, read
+from captum_ext.evaluation.result import Evaluation
+from captum_ext.evaluation.screening import Screened, screen
+from captum_ext.evaluation.settings import check, settings_of
+from captum_ext.evaluation.store import Result, Seen, Store, opened
+from captum_ext.evaluation.thumbnails import map_thumbnail, thumbnail
+
+Progress = Callable[[str, int, int], Any]
+"""Is told what begins, how many groups of a method are done, and of how many (0: unknown)."""
+
+
+def evaluate(
+    forward_func: Forward,
+    data: Data,
+    methods: Mapping[str, Attribution],
+    metrics: Mapping[str, Metric | MetricCollection],
+    *,
+    batch_size: int,
+    seed: int,
+    out: str | Path | None = None,
+    resume: bool = True,
+    names: Sequence[str] | None = None,
+    only_correct: bool = False,
+    internal_batch_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Explains every example with every method and reads every metric of every map.
+
+    With ``out``, each result is on the disk before the next begins: a run that was killed goes
+    on where it was when called again, and ends with the same numbers. In processes started by
+    ``torchrun`` (with an initialized process group) groups of examples are dealt out by
+    position, and all processes return all results. A method or metric that fails for one
+    example is an exclusion with its reason; other examples are unaffected.
+
+    Args:
+        forward_func: the model that is explained, in eval mode; its evaluations are counted if
+            it is a module.
+        data: (image, target) or (image, target, mask) items without a batch dimension, or a
+            DataLoader or other iterable of batches of them, in an order that does not change.
+            A target of None is the model's prediction. Data that can be indexed is read only
+            where something is to be done, and an item that raises OSError or ValueError is
+            excluded. All processes get the same data.
+        methods: attribution methods of ``forward_func`` by name; give those that need more than
+            inputs and target as `captum_ext.attr.Configured`.
+        metrics: metrics of `captum_ext.metrics` by name, or collections of them; they are
+            neither filled nor changed.
+        batch_size: examples explained at once; metrics read one at a time.
+        seed: of methods that take one, and of the global random state while a method runs.
+        out: a folder for results, made if missing; None keeps them in memory.
+        resume: whether to go on with what ``out`` holds, or to start anew.
+        names: of the examples, for tables and the report.
+        only_correct: leaves out, and counts, examples that the model gets wrong.
+        internal_batch_size: rows per model call of methods that ask; None bounds memory.
+        settings: anything else that decides the numbers (the data's files, the model's name):
+            a folder is only resumed with the same, and the report shows it.
+        progress: is told of every group of a method.
+
+    Raises:
+        ValueError, TypeError: if an argument doesn't fit, or ``out`` belongs to another run.
+        OSError: if results can't be written; what was written is kept.
+
+    >>> from captum.attr import Saliency
+    >>> from captum_ext.metrics import Insertion
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(1)).eval()
+    >>> data = [(torch.rand(3, 2, 2), k % 2) for k in range(3)]
+    >>> metrics = {"insertion": Insertion(model, n_steps=4)}
+    >>> found = evaluate(model, data, {"gradient": Saliency(model)}, metrics, batch_size=2, seed=0)
+    >>> [(row["method"], row["gradients"]) for row in found.records]
+    [('gradient', 1.0)]
+    """
+    readers, leaders = flat(metrics)
+    check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
+    about = settings_of(forward_func, methods, readers, batch_size, seed, only_correct, settings)
+    job = _Job(
+        forward_func,
+        methods,
+        {name: alone(readers[name]) for name in dict.fromkeys(leaders.values())},
+        seed,
+        only_correct,
+        internal_batch_size,
+    )
+    with opened(None if out is None else Path(out), about, resume) as store:
+        _work(job, store, data, batch_size, progress)
+        ranks.everyone(None)
+        store.share()
+        return Evaluation(
+            tuple(methods), readers, leaders, store.seen(), store.results(), about, names
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What happens to a group of examples."""
+
+    forward_func: Forward
+    methods: Mapping[str, Attribution]
+    metrics: Mapping[str, Metric]
+    seed: int
+    only_correct: bool
+    internal_batch_size: int | None
+
+
+def _work(job: _Job, store: Store, data: Data, batch_size: int, progress: Progress | None) -> None:
+    finished = store.finished()
+    rank, size = ranks.here()
+
+    def wanted(number: int) -> bool:
+        lacking = any((number, method) not in finished for method in job.methods)
+        return lacking and number % size == rank
+
+    n = count(data)
+    n_groups = 0 if n is None else len(range(rank, -(-n // batch_size), size))
+    n_done = sum(1 for number, _ in finished if number % size == rank)
+    tell = progress or (lambda *state: None)
+    for group in groups(data, batch_size, wanted):
+        number = group[0].position // batch_size
+        screened = screen(job.forward_func, group, job.only_correct)
+        seen = [_seen(one) for one in screened]
+        for name in job.methods:
+            if (number, name) not in finished:
+                tell(name, n_done, n_groups * len(job.methods))
+                store.add(number, name, seen, _results(job, name, screened))
+                n_done += 1
+    tell("done", n_done, n_groups * len(job.methods))
+
+
+def _seen(one: Screened) -> Seen:
+    example = one.example
+    picture = None if example.image is None else thumbnail(example.image)
+    return Seen(
+        example.position, example.digest, one.target, one.prediction, one.probability,
+        one.reason, picture,
+    )  # fmt: skip
+
+
+def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
+    kept = [one for one in screened if one.reason is None]
+    shapes = {one.image.shape for one in kept}
+    # Images of different sizes can't be one batch.
+    batches = [kept] if len(shapes) == 1 else [[one] for one in kept]
+    return [result for batch in batches for result in _explained(job, name, batch)]
+
+
+def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
+    """The batch's results; if a method fails for the whole, example by example."""
+    try:
+        maps, cost = _attribute(job, name, batch)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if len(batch) > 1:
+            for one in batch:
+                yield from _explained(job, name, [one])
+        else:
+            reasons = json.dumps({"": first_line(error)})
+            position = batch[0].example.position
+            yield Result(position, name, 0.0, 0.0, 0.0, reasons, pack({}), None)
+        return
+    for one, credit in zip(batch, maps, strict=True):
+        yield _measured(job, name, one, credit, cost, len(batch))
+
+
+def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cost]:
+    method = job.methods[name]
+    images = torch.stack([one.image for one in batch])
+    chunk = max(job.internal_batch_size or default_chunk((images,)), len(batch))
+    options = {
+        "seed": job.seed,
+        "internal_batch_size": chunk,
+        "perturbations_per_eval": max(1, chunk // len(batch)),
+    }
+    target = torch.tensor([one.target for one in batch], device=images.device)
+    with _seeded(job.seed, images.device), quiet(), watched(job.forward_func) as cost:
+        credit = method.attribute(images, target=target, **accepted(method, options))
+    if isinstance(credit, Tensor) and credit.dim() == 4 and credit.shape[2:] != images.shape[2:]:
+        credit = enlarged(credit.sum(1, keepdim=True), images)
+    if not isinstance(credit, Tensor) or len(credit) != len(images):
+        raise ValueError(f"its attribution is not one map per image but {type(credit).__name__}")
+    return credit.detach(), cost
+
+
+def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n: int) -> Result:
+    offered = {
+        "inputs": one.image[None],
+        "attributions": credit[None],
+        "target": one.target,
+        "masks": None if one.example.mask is None else one.example.mask[None],
+    }
+    states, reasons = {}, {}
+    for key, metric in job.metrics.items():
+        try:
+            states[key] = read(metric, offered)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            reasons[key] = first_line(error)
+    return Result(
+        one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
+        json.dumps(reasons), pack(states), map_thumbnail(credit),
+    )  # fmt: skip
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global random states set by the seed, and afterwards as they were."""
+    devices = [device] if device.type == "cuda" else []
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

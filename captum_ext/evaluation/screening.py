@@ -1,0 +1,73 @@
+"""Which examples are evaluated, of what class, and why others are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_ext._typing import Forward
+from captum_ext.evaluation.data import Example, first_line
+
+
+@dataclass(frozen=True)
+class Screened:
+    """An example with its class and the model's answer; ``reason`` is why it is left out."""
+
+    example: Example
+    image: Tensor
+    target: int | None
+    prediction: int | None
+    probability: float | None
+    reason: str | None
+
+
+def screen(forward_func: Forward, group: list[Example], only_correct: bool) -> list[Screened]:
+    """Each example with the model's prediction; one forward pass each.
+
+    The probability is that of the class that is explained.
+    """
+    return [_screen(forward_func, example, only_correct) for example in group]
+
+
+def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Screened:
+    if example.image is None:
+        return _out(example, torch.empty(0), f"{example.failure}")
+    image = example.image.to(_device_of(forward_func, example.image))
+    if not image.is_floating_point():
+        return _out(example, image, f"its image is {image.dtype}, not floating point")
+    if not image.isfinite().all():
+        return _out(example, image, "its image has nan or inf")
+    try:
+        # One at a time: an answer must not depend on the others in a group.
+        with torch.no_grad():
+            answer = forward_func(image[None])
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return _out(example, image, f"the model fails: {first_line(error)}")
+    if not isinstance(answer, Tensor) or answer.dim() != 2:
+        raise ValueError("`forward_func` must return one row of class scores per image.")
+    if not answer.isfinite().all():
+        return _out(example, image, "the model answers nan or inf")
+    prediction = int(answer[0].argmax())
+    target = prediction if example.target is None else example.target
+    n_classes = answer.shape[1]
+    if not 0 <= target < n_classes:
+        reason: str | None = f"its class {target} is not one of the model's {n_classes}"
+        return Screened(example, image, target, prediction, None, reason)
+    wrong = only_correct and target != prediction
+    reason = "not classified correctly" if wrong else None
+    return Screened(example, image, target, prediction, float(answer[0, target]), reason)
+
+
+def _out(example: Example, image: Tensor, reason: str) -> Screened:
+    return Screened(example, image, example.target, None, None, reason)
+
+
+def _device_of(forward_func: Forward, image: Tensor) -> torch.device:
+    if isinstance(forward_func, nn.Module):
+        for tensor in forward_func.parameters():
+            return tensor.device
+    return image.device

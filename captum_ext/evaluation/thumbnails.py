@@ -1,0 +1,53 @@
+"""Small pictures of images and maps that are kept for the report."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 112
+
+
+def thumbnail(image: Tensor) -> bytes | None:
+    """A JPEG of an image (C, H, W) in [0, 1]; None for what is no such image.
+
+    >>> thumbnail(torch.rand(3, 8, 8))[:2], thumbnail(torch.rand(7))
+    (b'\\xff\\xd8', None)
+    """
+    if image.dim() != 3 or image.shape[0] not in (1, 3):
+        return None
+    pixels = _small(image).clamp(0, 1).mul(255).round().byte().cpu()
+    return _encoded(pixels.permute(1, 2, 0).squeeze(-1).numpy(), "JPEG", quality=85)
+
+
+def map_thumbnail(attributions: Tensor, percentile: float = 0.99) -> bytes | None:
+    """A grey PNG of a map (C, H, W): the sum of absolute values, clipped at a percentile.
+
+    >>> map_thumbnail(torch.rand(3, 8, 8))[1:4]
+    b'PNG'
+    """
+    if attributions.dim() != 3 or not attributions.isfinite().all():
+        return None
+    flat = attributions.float().cpu().abs().sum(0, keepdim=True)
+    top = flat.flatten().quantile(percentile) if flat.numel() < 2**24 else flat.max()
+    top = top if top > 0 else flat.max().clamp(min=1e-30)
+    pixels = _small((flat / top).clamp(max=1)).mul(255).round().byte()
+    return _encoded(pixels[0].numpy(), "PNG")
+
+
+def _small(image: Tensor) -> Tensor:
+    height, width = image.shape[1:]
+    scale = SIDE / max(height, width)
+    if scale >= 1:
+        return image.float()
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return functional.interpolate(image[None].float(), size, mode="area")[0]
+
+
+def _encoded(pixels: object, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -1,0 +1,159 @@
+"""Randomizing a network's parameters stage by stage."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Initializer = Callable[[Tensor, torch.Generator], Tensor]
+"""From a parameter and a generator to fresh values of its shape, on the CPU."""
+
+
+def matched_normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal numbers with the parameter's own mean and standard deviation.
+
+    So activations keep their scale, also under normalization layers whose statistics are kept,
+    and their weights are drawn instead of reset. A constant parameter gets a standard
+    deviation of a tenth of its value, or 0.01 where it is 0.
+
+    >>> w = matched_normal(torch.arange(1000.0), torch.Generator().manual_seed(0))
+    >>> 450 < w.mean() < 550 and 250 < w.std() < 330
+    tensor(True)
+    """
+    values = parameter.detach().double().cpu()
+    mean, std = values.mean(), values.std(unbiased=False)
+    std = torch.where(std > 0, std, torch.where(mean != 0, mean.abs() / 10, 0.01))
+    return mean + std * torch.randn(values.shape, generator=generator, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Parameters that are randomized together.
+
+    Args:
+        name: of the layer or block.
+        parameters: their names in the model.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initializer) -> None:
+    """Draws the stage's parameters anew, each from a generator of its own.
+
+    The seed and the parameter's name decide the draw, so that it is the same in every order
+    and layers of one shape differ.
+    """
+    named = dict(model.named_parameters())
+    for name in stage.parameters:
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+        fresh = initialize(named[name], generator)
+        if fresh.shape != named[name].shape:
+            raise ValueError(
+                f"`initialize` must keep the shape {tuple(named[name].shape)} of {name}, but gave "
+                f"{tuple(fresh.shape)}."
+            )
+        with torch.no_grad():
+            named[name].copy_(fresh)
+
+
+@contextmanager
+def execution_order(model: nn.Module) -> Iterator[list[str]]:
+    """Collects the names of the modules in the order of their first call."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            if name not in seen:
+                seen.add(name)
+                order.append(name)
+
+        return hook
+
+    handles = [m.register_forward_pre_hook(note(name)) for name, m in model.named_modules()]
+    try:
+        yield order
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def stages_of(
+    model: nn.Module, order: Sequence[str], stages: str | Sequence[str] = "layer"
+) -> list[Stage]:
+    """All parameters of the model in stages from the output to the input.
+
+    A parameter belongs to the module that holds it (a class token to the transformer, an
+    attention's projections to the attention) and, if that is never called itself, to the
+    nearest module around it that is.
+
+    Args:
+        model: the network.
+        order: names of its modules in order of execution.
+        stages: "layer", "block" (the entries of its Sequential and ModuleList containers), or
+            names of modules, within which parameters change together; what is in none of them
+            makes stages by layer.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> [stage.name for stage in stages_of(net, ["", "0", "1", "2"])]
+    ['2', '0']
+    """
+    blocks = _blocks(model, stages)
+    called = {name: place for place, name in enumerate(order)}
+    groups: dict[str, list[str]] = {}
+    first: dict[str, int] = {}
+    for parameter, _ in model.named_parameters():
+        owner = _owner(parameter, called)
+        group = _block_of(parameter, blocks)
+        group = owner if group is None else group
+        groups.setdefault(group, []).append(parameter)
+        first[group] = min(first.get(group, 1 << 60), called.get(owner, -1))
+    names = sorted(groups, key=lambda name: -first[name])
+    return [Stage(name or "(model)", tuple(groups[name])) for name in names]
+
+
+def _owner(parameter: str, called: dict[str, int]) -> str:
+    owner = parameter.rpartition(".")[0]
+    while owner and owner not in called:
+        owner = owner.rpartition(".")[0]
+    return owner
+
+
+def _block_of(parameter: str, blocks: Sequence[str]) -> str | None:
+    inside = [block for block in blocks if parameter.startswith(block + ".")]
+    return max(inside, key=len) if inside else None
+
+
+def _blocks(model: nn.Module, stages: str | Sequence[str]) -> list[str]:
+    modules = dict(model.named_modules())
+    if stages == "layer":
+        return []
+    if stages == "block":
+        return _entries(model, modules)
+    names = [stages] if isinstance(stages, str) else list(stages)
+    unknown = [name for name in names if name not in modules]
+    if unknown:
+        raise ValueError(
+            f'`stages` is "layer", "block" or names of modules of the model, but got {unknown}.'
+        )
+    return names
+
+
+def _entries(model: nn.Module, modules: dict[str, nn.Module]) -> list[str]:
+    """Outermost entries of containers that have parts and hold less than half of the weights."""
+    total = sum(p.numel() for p in model.parameters())
+    found: list[str] = []
+    for name, module in modules.items():
+        parent = modules.get(name.rpartition(".")[0])
+        size = sum(p.numel() for p in module.parameters())
+        entry = isinstance(parent, nn.Sequential | nn.ModuleList) and any(module.children())
+        if entry and 0 < size < total / 2 and _block_of(name, found) is None:
+            found.append(name)
+    return found

@@ -1,0 +1,296 @@
+"""Sanity checks: does a map change with the model that it claims to explain?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.utilities import rank_zero_warn
+
+from captum_ext._typing import Inputs, Target, Tensors
+from captum_ext.metrics.borrowed import Borrowed
+from captum_ext.metrics.map_similarity import SIMILARITIES, check_names
+from captum_ext.metrics.means import TableMetric
+from captum_ext.metrics.randomize import (
+    Initializer,
+    Stage,
+    execution_order,
+    matched_normal,
+    randomize,
+    stages_of,
+)
+
+DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
+MakeMethod = Callable[[nn.Module], Any]
+
+
+class _SanityCheck(TableMetric):
+    """Similarities of pairs of maps, (N, stages) each, and their mean; the original is left out."""
+
+    REASONS = ("map not finite",)
+    higher_is_better = False
+    n_stages: Tensor
+
+    def __init__(self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Any) -> None:
+        names = check_names(similarity)
+        super().__init__(**kwargs)
+        self._borrowed, self.similarity = Borrowed(make_method), names
+        self.add_state("n_stages", torch.tensor(0), dist_reduce_fx="max")
+        for name in names:
+            self._add_list(f"similarity_{name}")
+
+    def _explain(self, model: nn.Module, inputs: Inputs, target: Target, args: Any) -> Tensor:
+        make_method = self._borrowed.model
+        if make_method is None:
+            raise ValueError("`make_method` is missing: a pickled metric leaves it out.")
+        named = {} if target is None else {"target": target}
+        if args is not None:
+            named["additional_forward_args"] = args
+        # Captum turns on gradients of what it is given, and resets them.
+        fresh = tuple(x.detach().clone().requires_grad_() for x in _tuple(inputs))
+        method = make_method(model)
+        maps = method.attribute(fresh if isinstance(inputs, tuple) else fresh[0], **named)
+        if isinstance(maps, tuple):
+            parts = [m.detach() for m in maps]
+            return parts[0] if len(parts) == 1 else torch.cat([m.flatten(1) for m in parts], 1)
+        return maps.detach()
+
+    def _add(self, original: Tensor, others: Sequence[Tensor]) -> None:
+        if int(self.n_stages) not in (0, len(others)):
+            raise ValueError(
+                f"`model` has {len(others)} stages, but those before had {int(self.n_stages)}: use "
+                "one metric per model."
+            )
+        maps = torch.stack([original, *others], 1)
+        finite = torch.isfinite(maps).flatten(1).all(1)
+        safe = torch.where(finite.view(-1, *[1] * (maps.dim() - 1)), maps, 0.0)
+        rows = {}
+        for name in self.similarity:
+            made = [SIMILARITIES[name](safe[:, 0], other) for other in safe[:, 1:].unbind(1)]
+            rows[f"similarity_{name}"] = torch.stack(made, 1).masked_fill(
+                ~finite[:, None], torch.nan
+            )
+        self._append(codes=torch.where(finite, 0, 1), **rows)
+        self.n_stages.fill_(len(others))
+
+    def _tables(self) -> dict[str, Tensor]:
+        shape = (-1, max(1, int(self.n_stages)))
+        return {name: self._rows(f"similarity_{name}").view(shape) for name in self.similarity}
+
+    def by_stage(self) -> dict[str, Tensor]:
+        """The mean of each similarity over examples, (stages,)."""
+        return {name: table.nanmean(0) for name, table in self.per_example.items()}
+
+
+class ParameterRandomization(_SanityCheck):
+    """Similarity of maps before and after a model's parameters are randomized.
+
+    The model parameter randomization test of Adebayo et al. (NeurIPS 2018): a map that stays
+    similar does not depend on what the model has learned, so lower is better. Stages go from
+    the output to the input; every parameter is in one of them (attention, normalization,
+    tokens, embeddings). Randomization happens in a copy. Costs one attribution per stage.
+
+    Args:
+        make_method: from a model to a Captum method, such as ``Saliency``.
+        order: "cascading" keeps earlier stages randomized, "independent" randomizes each alone.
+        similarity: some of "spearman", "abs_spearman", "ssim", "hog".
+        seed: of the fresh parameters; the global random state is left alone.
+        stages: "layer", "block", or names of modules; see `stages_of`.
+        initialize: from a parameter and a generator to its fresh values.
+        buffers: "keep" leaves running statistics alone, "reestimate" lets normalization layers
+            estimate them on the inputs at every stage.
+        keep_maps: of how many examples the maps are kept for `plot_cascade`.
+        kwargs: of `torchmetrics.Metric`.
+
+    >>> from captum.attr import Saliency
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    >>> check = ParameterRandomization(Saliency, similarity=["spearman"])
+    >>> check.update(net, torch.rand(3, 4), target=1)
+    >>> check.by_stage()["spearman"].shape, [row["stage"] for row in check.report]
+    (torch.Size([2]), ['2', '0'])
+    """
+
+    def __init__(
+        self,
+        make_method: MakeMethod,
+        order: str = "cascading",
+        similarity: Sequence[str] = DEFAULT_SIMILARITY,
+        seed: int = 0,
+        stages: str | Sequence[str] = "layer",
+        initialize: Initializer = matched_normal,
+        buffers: str = "keep",
+        keep_maps: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        if order not in ("cascading", "independent"):
+            raise ValueError(f'`order` is "cascading" or "independent", but got {order!r}.')
+        if buffers not in ("keep", "reestimate"):
+            raise ValueError(f'`buffers` is "keep" or "reestimate", but got {buffers!r}.')
+        super().__init__(make_method, similarity, **kwargs)
+        self.order, self.seed, self.stages = order, seed, stages
+        self.initialize, self.buffer_rule, self.keep_maps = initialize, buffers, keep_maps
+        self.report: list[dict[str, Any]] = []
+        self.maps: list[Tensor] = []
+
+    def update(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+    ) -> None:
+        """Adds examples; the model is neither changed nor kept.
+
+        Args:
+            model: a module that can be copied.
+            inputs, target, additional_forward_args: what the method explains, as in Captum.
+        """
+        if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
+            raise TypeError(f"`model` is a module with parameters, but got {type(model).__name__}.")
+        twin = copy.deepcopy(model)
+        with execution_order(twin) as called:
+            original = self._explain(twin, inputs, target, additional_forward_args)
+            if not called:
+                # A map may not even ask the model, whose layers still have an order.
+                _run(twin, inputs, additional_forward_args)
+        found = stages_of(twin, called, self.stages)
+        report: list[dict[str, Any]] = []
+        others = []
+        for stage in found:
+            if self.order == "independent":
+                twin = copy.deepcopy(model)
+            randomize(twin, stage, self.seed, self.initialize)
+            if self.buffer_rule == "reestimate":
+                _reestimate(twin, inputs, additional_forward_args)
+            report.append(_report(model, twin, stage))
+            others.append(self._explain(twin, inputs, target, additional_forward_args))
+        self._add(original, others)
+        self.report = report
+        if len(self.maps) < self.keep_maps:
+            kept = torch.stack([original, *others], 1)[: self.keep_maps - len(self.maps)]
+            self.maps.extend(kept.cpu().unbind(0))
+
+    def reset(self) -> None:
+        """Forgets all examples."""
+        super().reset()
+        self.report, self.maps = [], []
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws similarity against stage; or, given values of `compute`, those.
+
+        Returns:
+            Figure and axes.
+        """
+        if val is not None:
+            return self._plot(val, ax)
+        from captum_ext.metrics.sanity_plot import plot_stages
+
+        return plot_stages(self, ax)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Everything that decides the numbers."""
+        return {
+            **super().protocol,
+            "order": self.order,
+            "stages": self.stages if isinstance(self.stages, str) else list(self.stages),
+            "seed": self.seed,
+            "initialize": getattr(self.initialize, "__name__", repr(self.initialize)),
+            "buffers": self.buffer_rule,
+            "similarity": list(self.similarity),
+        }
+
+
+def _report(model: nn.Module, twin: nn.Module, stage: Stage) -> dict[str, Any]:
+    """The share of all weights that the stage holds, and that differ by now."""
+    pairs = list(zip(model.named_parameters(), twin.parameters(), strict=True))
+    total = sum(p.numel() for (_, p), _ in pairs)
+    held = sum(p.numel() for (name, p), _ in pairs if name in stage.parameters)
+    changed = sum(int((a != b).sum()) for (_, a), b in pairs)
+    return {
+        "stage": stage.name,
+        "parameters": list(stage.parameters),
+        "share": held / total,
+        "changed": changed / total,
+    }
+
+
+def _reestimate(model: nn.Module, inputs: Inputs, args: Any) -> None:
+    norms: list[Any] = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
+    if not norms:
+        rank_zero_warn("`buffers='reestimate'`, but the model has no running statistics.")
+        return
+    before = [(m, m.training, m.momentum) for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    _run(model, inputs, args)
+    for norm, training, momentum in before:
+        norm.momentum = momentum
+        norm.train(training)
+
+
+def _run(model: nn.Module, inputs: Inputs, args: Any) -> None:
+    extra = () if args is None else args if isinstance(args, tuple) else (args,)
+    with torch.no_grad():
+        model(*_tuple(inputs), *extra)
+
+
+def _tuple(inputs: Inputs) -> Tensors:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+class DataRandomization(_SanityCheck):
+    """Similarity of maps under a model and one trained on permuted labels.
+
+    The data randomization test of Adebayo et al. (NeurIPS 2018): a map that stays similar
+    does not depend on what labels mean, so lower is better. See `train_on_permuted_labels`.
+
+    Args:
+        make_method: from a model to a Captum method.
+        similarity: some of "spearman", "abs_spearman", "ssim", "hog".
+        kwargs: of `torchmetrics.Metric`.
+
+    >>> from captum.attr import Saliency
+    >>> one, two = nn.Linear(4, 2), nn.Linear(4, 2)
+    >>> check = DataRandomization(Saliency, similarity=["abs_spearman"])
+    >>> check.update(one, two, torch.rand(3, 4), target=1)
+    >>> check.per_example["abs_spearman"].shape
+    torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        make_method: MakeMethod,
+        similarity: Sequence[str] = DEFAULT_SIMILARITY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(make_method, similarity, **kwargs)
+
+    def update(
+        self,
+        model: nn.Module,
+        randomized_model: nn.Module,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+    ) -> None:
+        """Adds examples, explained under both models; neither is kept."""
+        original, other = (
+            self._explain(m, inputs, target, additional_forward_args)
+            for m in (model, randomized_model)
+        )
+        self._add(original, [other])
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draws the similarities, as torchmetrics does; figure and axes."""
+        return self._plot(val, ax)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Everything that decides the numbers."""
+        return {**super().protocol, "similarity": list(self.similarity)}

@@ -1,0 +1,98 @@
+"""The picture of the parameter randomization test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from captum_ext.viz.maps import heat
+
+_CELL = 1.05
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A method's maps of one image while the model is randomized.
+
+    Args:
+        label: the method's name.
+        stages: names of what is randomized, from the output on.
+        maps: the original map and the map after each stage, (1 + stages, C, H, W).
+        similarity: by name the mean over images at each stage, and the ends of its interval.
+    """
+
+    label: str
+    stages: Sequence[str]
+    maps: Tensor
+    similarity: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]
+
+
+def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
+    """Rows of methods, columns of stages, and below them similarity against stage.
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        rows: one per method, all of the same stages.
+
+    >>> import torch
+    >>> row = Cascade("IG", ["head"], torch.rand(2, 3, 8, 8), {"ssim": ([0.1], [0.0], [0.2])})
+    >>> len(cascade_figure(torch.rand(3, 8, 8), [row]).subfigs)
+    2
+    """
+    stages, names = rows[0].stages, [*rows[0].similarity]
+    width = max(9.0, _CELL * (len(stages) + 2) + 1.2)
+    heights = [_CELL * len(rows) + 1.3, 4.2]
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    _draw_maps(top, image, rows)
+    axes = bottom.subplots(1, len(names), squeeze=False)[0]
+    for ax, name in zip(axes, names, strict=True):
+        _draw_similarity(ax, name, rows)
+    axes[0].set_ylabel("similarity with the original map")
+    handles = axes[0].get_legend_handles_labels()
+    bottom.legend(*handles, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
+    titles = ["original map", *_shortened(rows[0].stages)]
+    axes = part.subplots(len(rows), len(titles) + 1, squeeze=False)
+    photo = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+    for line, row in zip(axes, rows, strict=True):
+        line[0].imshow(photo, cmap="gray")
+        for ax, credit in zip(line[1:], row.maps, strict=True):
+            ax.imshow(heat(credit), cmap="inferno", vmin=0, vmax=1)
+        for ax in line:
+            ax.set(xticks=[], yticks=[])
+        line[0].set_ylabel(row.label, fontsize=9)
+    for ax, title in zip(axes[0], ["image", *titles], strict=True):
+        ax.set_title(title, fontsize=7.5, rotation=60, ha="left", rotation_mode="anchor")
+    part.suptitle("randomized from the output on", fontsize=9)
+
+
+def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
+    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    steps = range(len(rows[0].stages) + 1)
+    for k, row in enumerate(rows):
+        # The original map equals itself.
+        mean, low, high = ([1.0, *values] for values in row.similarity[title])
+        color = palette[2 * k % 20 + k // 10]
+        ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=row.label)
+        ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    ax.axhline(0, color="0.8", linewidth=0.8)
+    names = ["original", *_shortened(rows[0].stages)]
+    ax.set_xticks(steps, names, fontsize=6, rotation=90)
+    ax.set_title(title, fontsize=10)
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names without the module that all of them are in, cut to a width."""
+    shared = {name.partition(".")[0] for name in names}
+    if len(shared) == 1 and all("." in name for name in names):
+        names = [name.partition(".")[2] for name in names]
+    return [name if len(name) <= 15 else ".." + name[-13:] for name in names]

@@ -1,0 +1,228 @@
+"""What `evaluate` gives, and that nothing an image does affects another."""
+
+import math
+
+import pytest
+import torch
+from captum.attr import (
+    GradientShap,
+    GuidedGradCam,
+    IntegratedGradients,
+    LayerGradCam,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
+from torch.utils.data import DataLoader, TensorDataset
+
+from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG
+from captum_ext.evaluation import evaluate
+from captum_ext.metrics import Insertion
+from tests.evaluation.conftest import data, methods, metrics, without_time
+
+
+def run(net, items=None, how=None, what=None, **options):
+    given = {"batch_size": 2, "seed": 0, **options}
+    return evaluate(net, items or data(), how or methods(net), what or metrics(net), **given)
+
+
+def test_the_table_is_what_a_metric_over_all_images_says(net):
+    found = run(net)
+    images, targets = (
+        torch.stack([torch.as_tensor(x) for x in c]) for c in zip(*data(), strict=True)
+    )
+    metric = Insertion(net, n_steps=5)
+    metric.update(images, Saliency(net).attribute(images, target=targets), target=targets)
+    row = found.records[0]
+    assert math.isclose(row["insertion"], float(metric.compute()), rel_tol=1e-5)
+    assert math.isclose(row["insertion_low"], float(metric.interval()[0]), rel_tol=1e-5)
+    torch.testing.assert_close(found.values["insertion"]["gradient"], metric.per_example)
+    torch.testing.assert_close(found.curves["insertion"]["gradient"].y, metric.curve().y)
+
+
+def test_model_evaluations_are_counted_per_image(net):
+    rows = {row["method"]: row for row in run(net).records}
+    assert (rows["gradient"]["forwards"], rows["gradient"]["gradients"]) == (0, 1)
+    assert (rows["ig"]["forwards"], rows["ig"]["gradients"]) == (0, 4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 8])
+def test_results_do_not_depend_on_the_batch(batch_size, net):
+    one, other = run(net), run(net, batch_size=batch_size)
+    for column, by_method in one.values.items():
+        for method, values in by_method.items():
+            torch.testing.assert_close(values, other.values[column][method], atol=1e-5, rtol=0)
+
+
+def test_lists_loaders_and_generators_give_the_same(net):
+    items = data()
+    images, targets = torch.stack([x for x, _ in items]), torch.tensor([t for _, t in items])
+    loader = DataLoader(TensorDataset(images, targets), batch_size=3)
+    rows = [
+        without_time(run(net, kind).records)
+        for kind in (items, loader, iter(items), iter([(images, targets)]))
+    ]
+    assert rows[0] == rows[1] == rows[2] == rows[3]
+
+
+def test_captums_own_methods_work(net):
+    layer = net[2]
+    how = {
+        "saliency": Saliency(net),
+        "ig": IntegratedGradients(net),
+        "shap": Configured(GradientShap(net), baselines=torch.zeros(1, 3, 20, 16), n_samples=2),
+        "occlusion": Configured(Occlusion(net), sliding_window_shapes=(3, 10, 8)),
+        "layer-grad-cam": LayerGradCam(net, layer),
+        "grad-cam": GradCam(net),
+        "guided-grad-cam": GuidedGradCam(net, layer),
+        "noise-tunnel": Configured(NoiseTunnel(Saliency(net)), nt_samples=2, stdevs=0.1),
+        "guided-ig": Configured(GuidedIG(net), n_steps=3),
+        "blur-ig": Configured(BlurIG(net, 3.0), n_steps=3),
+        "idgi": Configured(IDGI(IntegratedGradients(net)), n_steps=3),
+    }  # fmt: skip
+    found = run(net, how=how)
+    assert found.excluded == []
+    assert all(0 <= row["insertion"] <= 1 and row["n_examples"] == 5 for row in found.records)
+
+
+def test_a_random_method_is_repeatable_and_leaves_the_global_state(net):
+    how = {"shap": Configured(GradientShap(net), baselines=torch.zeros(1, 3, 20, 16), stdevs=0.1)}
+    before = torch.get_rng_state()
+    first = run(net, how=how)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert without_time(run(net, how=how).records) == without_time(first.records)
+    assert without_time(run(net, how=how, seed=1).records) != without_time(first.records)
+
+
+class Fussy(torch.nn.Module):
+    """Fails for images whose first pixel is 1."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net.eval()
+
+    def forward(self, x):
+        if (x[:, 0, 0, 0] == 1).any():
+            raise RuntimeError("I don't like this one")
+        return self.net(x)
+
+
+def test_what_fails_for_one_image_is_counted_and_others_are_unaffected(net):
+    whole = run(net)
+    items = data()
+    items[2][0][0, 0, 0] = 1
+    how = {"gradient": Saliency(Fussy(net).eval()), "ig": methods(net)["ig"]}
+    found = run(net, items, how)
+    assert [(e["example"], e["method"], e["reason"]) for e in found.excluded] == [
+        ("2", "gradient", "I don't like this one")
+    ]
+    assert [row["n_examples"] for row in found.records] == [4, 5]
+    left = found.values["insertion"]["gradient"]
+    assert left[2].isnan()
+    kept = [0, 1, 3, 4]
+    torch.testing.assert_close(left[kept], whole.values["insertion"]["gradient"][kept])
+
+
+def test_a_metric_that_fails_for_one_image_is_counted(net):
+    items = data()
+    items[1][0][0, 0, 0] = 1
+    found = run(net, items, what={"insertion": Insertion(Fussy(net).eval(), n_steps=3)})
+    reasons = {(e["example"], e["metric"], e["reason"]) for e in found.excluded}
+    assert reasons == {("1", "insertion", "I don't like this one")}
+    assert not math.isnan(found.records[0]["insertion"])
+
+
+class Files(list):
+    """Data whose second item can't be read."""
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise OSError("damaged file")
+        return super().__getitem__(index)
+
+
+def test_unreadable_strange_and_misclassified_images_are_counted(net):
+    items = Files(data(8))
+    items[2] = (torch.full((3, 20, 16), math.nan), 0)
+    items[3] = (items[3][0], 77)
+    found = run(net, items, only_correct=True)
+    assert found.reasons["damaged file"] == 1
+    assert found.reasons["its image has nan or inf"] == 1
+    assert found.reasons["its class 77 is not one of the model's 5"] == 1
+    n_wrong = found.reasons["not classified correctly"]
+    assert len(found.kept) == 5 - n_wrong
+    assert all(one.target == one.prediction for one in found.kept)
+
+
+def test_images_of_several_sizes_are_taken(net):
+    generator = torch.Generator().manual_seed(0)
+    items = [(torch.rand(3, 16 + k, 20, generator=generator), 0) for k in range(3)]
+    assert len(run(net, items, batch_size=3).kept) == 3
+
+
+def test_without_a_target_the_prediction_is_explained(net):
+    found = run(net, [(image, None) for image, _ in data()])
+    assert [one.target for one in found.kept] == [one.prediction for one in found.kept]
+
+
+def test_a_map_of_nan_is_counted_with_its_reason(net):
+    class Nothing(Saliency):
+        def attribute(self, inputs, target=None):
+            return inputs * math.nan
+
+    found = run(net, how={"nothing": Nothing(net)})
+    assert found.excluded[0]["reason"] == "attributions not finite"
+    assert math.isnan(found.records[0]["insertion"])
+
+
+def test_significance_is_wilcoxons_with_holms_correction(net):
+    from scipy.stats import wilcoxon
+
+    found = run(net, data(12))
+    gap = found.values["deletion"]["ig"] - found.values["deletion"]["gradient"]
+    difference = found.significance("gradient")["deletion"]["ig"]
+    assert math.isclose(difference.p_value, wilcoxon(gap).pvalue)
+    assert math.isclose(difference.mean, float(gap.mean()))
+    assert difference.low <= difference.mean <= difference.high
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"methods": {}}, ValueError, "`methods` needs at least one"),
+        ({"methods": {"x": 3}}, TypeError, "'x' is int"),
+        ({"methods": {"x": Occlusion(len)}}, ValueError, r"'x' needs \['sliding_window_shapes'\]"),
+        ({"metrics": {"x": 3}}, TypeError, "'x' is int"),
+        ({"batch_size": 0}, ValueError, "`batch_size`.*got 0"),
+        ({"data": []}, ValueError, "`data` holds no example"),
+        ({"data": [torch.zeros(3, 4, 4)]}, TypeError, "`data` yields"),
+        ({"data": [(torch.zeros(2, 3, 4, 4), torch.zeros(2))]}, TypeError, "item 0 is a batch"),
+        ({"names": ["a"]}, ValueError, "`names` needs one name per example, 5"),
+        ({"forward_func": 3}, TypeError, "`forward_func` must be callable"),
+    ],
+)
+def test_wrong_arguments_are_named(change, kind, words, net):
+    given = {"forward_func": net, "data": data(), "methods": methods(net),
+             "metrics": metrics(net), "batch_size": 2, "seed": 0, **change}  # fmt: skip
+    with pytest.raises(kind, match=words):
+        evaluate(**given)
+
+
+def test_a_model_in_training_mode_is_refused(net):
+    with pytest.raises(ValueError, match="training mode"):
+        run(net.train())
+
+
+def test_files_hold_what_the_object_says(net, tmp_path):
+    import csv
+    import json
+
+    found = run(net)
+    found.to_json(tmp_path / "r.json")
+    found.to_csv(tmp_path / "r.csv")
+    found.to_csv(tmp_path / "e.csv", per_example=True)
+    assert json.loads((tmp_path / "r.json").read_text())["table"] == found.records
+    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert [float(row["insertion"]) for row in rows] == [r["insertion"] for r in found.records]
+    assert len(list(csv.DictReader((tmp_path / "e.csv").open()))) == 10

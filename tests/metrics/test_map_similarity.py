@@ -1,0 +1,81 @@
+"""Similarities of maps against scipy and scikit-image."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from skimage.feature import hog as skimage_hog
+from skimage.metrics import structural_similarity
+
+from captum_ext.metrics.map_similarity import (
+    SIMILARITIES,
+    absolute_map,
+    signed_map,
+)
+
+
+@pytest.fixture
+def pair():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(3, 3, 48, 50, generator=generator)
+    return a, a + torch.randn(3, 3, 48, 50, generator=generator)
+
+
+def test_signed_maps_keep_signs_in_minus_1_to_1(pair):
+    made, summed = signed_map(pair[0]), pair[0].double().sum(1)
+    assert made.abs().flatten(1).amax(1).tolist() == [1, 1, 1]
+    assert torch.equal(made.sign(), summed.sign())
+
+
+def test_absolute_maps_are_cut_at_the_99th_percentile(pair):
+    for made, credit in zip(absolute_map(pair[0]), pair[0].double().abs().sum(1), strict=True):
+        high = np.percentile(credit, 99)
+        expected = ((credit - credit.min()) / (high - credit.min())).clamp(0, 1)
+        torch.testing.assert_close(made, expected)
+
+
+def test_spearman_equals_scipy_also_with_ties(pair):
+    a, b = ((p * 2).round() for p in pair)
+    signed, absolute = SIMILARITIES["spearman"](a, b), SIMILARITIES["abs_spearman"](a, b)
+    for i in range(3):
+        flat = [p[i].sum(0).flatten() for p in (a, b)]
+        assert float(signed[i]) == pytest.approx(spearmanr(*flat).statistic)
+        flat = [absolute_map(p)[i].flatten() for p in (a, b)]
+        assert float(absolute[i]) == pytest.approx(spearmanr(*flat).statistic)
+
+
+def test_ssim_is_two_dimensional_and_equals_scikit_image(pair):
+    made = SIMILARITIES["ssim"](*pair)
+    maps = [absolute_map(p).numpy() for p in pair]
+    for i in range(3):
+        _, full = structural_similarity(
+            maps[0][i], maps[1][i], gaussian_weights=True, sigma=1.5, data_range=1.0,
+            use_sample_covariance=False, full=True,
+        )  # fmt: skip
+        # Ours counts windows inside the image alone.
+        assert float(made[i]) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_hog_is_the_correlation_of_histograms(pair):
+    made = SIMILARITIES["hog"](*pair)
+    for i in range(3):
+        a, b = (skimage_hog(absolute_map(p)[i].numpy(), pixels_per_cell=(16, 16)) for p in pair)
+        assert float(made[i]) == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_equal_maps_are_1_and_the_negative_map_tells_signed_from_absolute(name, pair):
+    similarity = SIMILARITIES[name]
+    torch.testing.assert_close(similarity(pair[0], pair[0]), torch.ones(3).double())
+    expected = -1.0 if name == "spearman" else 1.0
+    torch.testing.assert_close(
+        similarity(pair[0], -pair[0]), torch.full((3,), expected, dtype=torch.float64)
+    )
+
+
+def test_constant_maps_have_no_correlation_and_tables_no_image():
+    flat = torch.zeros(1, 3, 48, 48)
+    assert SIMILARITIES["spearman"](flat, torch.rand_like(flat)).isnan().all()
+    for name in ("ssim", "hog"):
+        with pytest.raises(ValueError, match=rf"'{name}' compares images.*\(2, 5\)"):
+            SIMILARITIES[name](torch.rand(2, 5), torch.rand(2, 5))

@@ -1,0 +1,320 @@
+"""Sanity checks: what is randomized, in which order, and what maps do about it."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from captum.attr import InputXGradient, LayerGradCam, Saliency
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from captum_ext.metrics import (
+    DataRandomization,
+    ParameterRandomization,
+    matched_normal,
+    plot_cascade,
+    train_on_permuted_labels,
+)
+from captum_ext.metrics.randomize import execution_order, stages_of
+
+RANKS = ["spearman", "abs_spearman"]
+
+
+class Backwards(nn.Module):
+    """Registers its layers in another order than it runs them."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(8, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.first = nn.Conv2d(3, 4, 3, 2)
+        self.same = nn.Conv2d(4, 4, 3, padding=1)
+        self.twin = nn.Conv2d(4, 4, 3, padding=1)
+        self.scale = nn.Parameter(torch.ones(1, 4, 1, 1))
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x))) * self.scale
+        x = torch.relu(self.twin(torch.relu(self.same(x))))
+        return self.last(nn.functional.adaptive_avg_pool2d(x, (1, 2)).flatten(1)).softmax(1)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Backwards().eval()
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, 12, 14, generator=torch.Generator().manual_seed(0))
+
+
+def check_of(net, images, **settings):
+    check = ParameterRandomization(
+        settings.pop("make_method", Saliency), similarity=RANKS, **settings
+    )
+    check.update(net, images, target=1)
+    return check
+
+
+def test_stages_go_from_the_output_to_the_input_in_order_of_execution(net, images):
+    report = check_of(net, images).report
+    names = [row["stage"] for row in report]
+    assert names == ["last", "twin", "same", "norm", "first", "(model)"]
+    assert report[-1]["parameters"] == ["scale"]
+
+
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+def test_report_counts_the_weights_that_each_stage_changed(order, net, images):
+    report = check_of(net, images, order=order).report
+    assert sum(row["share"] for row in report) == pytest.approx(1)
+    shares = [row["share"] for row in report]
+    changed = [row["changed"] for row in report]
+    upto = [sum(shares[: i + 1]) for i in range(len(shares))]
+    assert changed == pytest.approx(upto if order == "cascading" else shares)
+
+
+def test_every_parameter_of_a_vision_transformer_is_randomized():
+    torch.manual_seed(0)
+    vit = VisionTransformer(16, 8, 2, 2, 8, 16, num_classes=3).eval()
+    images = torch.rand(2, 3, 16, 16)
+    report = check_of(vit, images).report
+    assert report[-1]["changed"] == 1
+    named = {name for row in report for name in row["parameters"]}
+    assert named == {name for name, _ in vit.named_parameters()}
+    by_name = {name: row["stage"] for row in report for name in row["parameters"]}
+    layer = "encoder.layers.encoder_layer_1.self_attention"
+    assert by_name[f"{layer}.in_proj_weight"] == layer
+    assert by_name[f"{layer}.out_proj.weight"] == layer
+    order = [row["stage"] for row in report]
+    assert order.index("heads.head") == 0
+    assert order.index("(model)") == len(order) - 1
+    blocks = [row["stage"] for row in check_of(vit, images, stages="block").report]
+    assert blocks[:3] == [
+        "heads.head",
+        "encoder.ln",
+        "encoder.layers.encoder_layer_1",
+    ]
+
+
+def test_fresh_parameters_are_drawn_per_layer_from_the_seed_alone(net, images):
+    seen = []
+
+    def remember(model):
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return Saliency(model)
+
+    for _ in range(2):
+        torch.manual_seed(len(seen))
+        state = torch.get_rng_state()
+        check_of(net, images, make_method=remember)
+        assert torch.equal(torch.get_rng_state(), state)
+    first, again = seen[6], seen[13]
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["same.weight"], first["twin.weight"])
+    assert not torch.equal(first["norm.weight"], torch.ones(4))
+    assert torch.equal(first["norm.running_mean"], net.norm.running_mean)
+    check_of(net, images, make_method=remember, order="independent")
+    # Alone or in the cascade, a layer's draw is the same.
+    assert torch.equal(seen[-5]["twin.weight"], first["twin.weight"])
+    assert torch.equal(seen[-5]["last.weight"], net.last.weight)
+    check_of(net, images, make_method=remember, seed=1)
+    assert not torch.equal(seen[-1]["last.weight"], first["last.weight"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_bit_identical_afterwards_also_after_an_exception(fails, net, images):
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    calls = []
+
+    def make(model):
+        calls.append(model)
+        if fails and len(calls) == 3:
+            raise RuntimeError("enough")
+        return Saliency(model)
+
+    check = ParameterRandomization(make, similarity=RANKS)
+    if fails:
+        with pytest.raises(RuntimeError, match="enough"):
+            check.update(net, images, target=1)
+        assert check.per_example["spearman"].numel() == 0
+    else:
+        check.update(net, images, target=1)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.training
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    assert all(not m._forward_pre_hooks for m in net.modules())
+    assert net not in calls
+
+
+def test_a_map_that_ignores_the_model_stays_and_one_that_follows_it_drops(net, images):
+    class Edges:
+        """The image's own contrast, whatever the model."""
+
+        def __init__(self, model):
+            pass
+
+        def attribute(self, inputs, target=None):
+            return inputs - inputs.mean((2, 3), keepdim=True)
+
+    stays = check_of(net, images, make_method=Edges)
+    drops = check_of(net, images)
+    for name in RANKS:
+        torch.testing.assert_close(stays.by_stage()[name], torch.ones(6).double())
+        assert drops.by_stage()[name][-1] < 0.5
+        # The unrandomized map is not part of the mean.
+        torch.testing.assert_close(drops.compute()[name], drops.by_stage()[name].mean())
+    assert drops.maps[0].shape == (7, 3, 12, 14)
+
+
+def test_layer_methods_and_tuples_of_inputs_are_explained(net, images):
+    grad_cam = check_of(net, images, make_method=lambda model: LayerGradCam(model, model.same))
+    assert grad_cam.maps[0].shape[1] == 1
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(5, 2)
+
+        def forward(self, a, b, scale):
+            return torch.tanh(self.layer(torch.cat([a, b], 1))) * scale
+
+    check = ParameterRandomization(InputXGradient, similarity=RANKS)
+    pair = (torch.rand(4, 2), torch.rand(4, 3))
+    check.update(Two(), pair, target=0, additional_forward_args=(2.0,))
+    assert check.per_example["spearman"].shape == (4, 1)
+
+
+def test_running_statistics_are_kept_or_estimated_on_the_inputs(net, images):
+    seen = []
+
+    def remember(model):
+        seen.append((model.norm.running_mean.clone(), model.first(images).mean((0, 2, 3))))
+        assert not model.norm.training
+        return Saliency(model)
+
+    check_of(net, images, make_method=remember)
+    torch.testing.assert_close(seen[-1][0], net.norm.running_mean)
+    check_of(net, images, make_method=remember, buffers="reestimate")
+    torch.testing.assert_close(*seen[-1])
+
+
+def test_stages_can_be_named_and_unknown_names_are_said(net, images):
+    wrapped = nn.Sequential(net, nn.Identity())
+    report = check_of(wrapped, images, stages=["0"]).report
+    assert [row["stage"] for row in report] == ["0"]
+    with pytest.raises(ValueError, match=r"`stages`.*\['head'\]"):
+        check_of(net, images, stages=["head"])
+
+
+def test_modules_that_never_run_belong_to_the_one_around_them(net):
+    with execution_order(net) as order:
+        pass
+    (stage,) = stages_of(net, order)
+    assert set(stage.parameters) == {name for name, _ in net.named_parameters()}
+
+
+def test_matched_normal_keeps_mean_and_spread_and_moves_constants():
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(5000) * 3 + 2
+    made = matched_normal(weights, generator)
+    assert float(made.mean()) == pytest.approx(2, abs=0.2)
+    assert float(made.std()) == pytest.approx(3, abs=0.2)
+    assert float(matched_normal(torch.ones(5000), generator).std()) == pytest.approx(0.1, abs=0.01)
+    assert float(matched_normal(torch.zeros(5000), generator).std()) == pytest.approx(
+        0.01, abs=1e-3
+    )
+
+
+def test_maps_with_nan_are_counted_and_left_out(net, images):
+    class Broken(Saliency):
+        def attribute(self, inputs, target=None):
+            maps = super().attribute(inputs, target=target)
+            maps[0] = torch.nan
+            return maps
+
+    check = check_of(net, images, make_method=Broken)
+    assert check.excluded == {"map not finite": 1}
+    assert check.per_example["spearman"][0].isnan().all()
+    assert all(value.isfinite() for value in check.compute().values())
+
+
+def test_state_merges_and_pickles_and_the_method_is_borrowed(net, images):
+    whole = check_of(net, images)
+    left, right = check_of(net, images[:1]), check_of(net, images[1:])
+    left.merge_state(pickle.loads(pickle.dumps(right)))
+    for name, value in whole.compute().items():
+        torch.testing.assert_close(left.compute()[name], value)
+        low, high = whole.interval(n_samples=100)[name]
+        assert low <= value <= high
+    with pytest.raises(ValueError, match="`make_method` is missing"):
+        pickle.loads(pickle.dumps(whole)).update(net, images, target=1)
+    assert not any("weight" in key for key in whole.state_dict())
+    small = nn.Sequential(nn.Flatten(), nn.Linear(504, 3))
+    with pytest.raises(ValueError, match=r"`model` has 1 stages.*had 6"):
+        whole.update(small, images, target=1)
+    whole.reset()
+    assert (whole.report, whole.maps) == ([], [])
+
+
+def test_plots_show_every_stage_and_every_method(net, images):
+    import matplotlib.pyplot as plt
+
+    checks = {"Saliency": check_of(net, images), "x": check_of(net, images)}
+    figure, axes = checks["x"].plot()
+    assert len(axes.get_lines()) == 2
+    assert len(axes.get_lines()[0].get_ydata()) == 7
+    assert axes.get_figure() is figure
+    cascade = plot_cascade(checks, images[0])
+    assert len(cascade.axes) == 2 * 8
+    assert cascade.axes[1].get_title() == "original"
+    with pytest.raises(ValueError, match=r"`example` 3"):
+        plot_cascade(checks, example=3)
+    plt.close("all")
+
+
+def test_data_randomization_compares_maps_under_two_models(net, images):
+    torch.manual_seed(1)
+    other = Backwards().eval()
+    check = DataRandomization(Saliency, similarity=RANKS)
+    check.update(net, other, images, target=1)
+    same = DataRandomization(Saliency, similarity=RANKS)
+    same.update(net, copy.deepcopy(net), images, target=1)
+    for name in RANKS:
+        assert check.compute()[name] < 0.9
+        torch.testing.assert_close(same.compute()[name], torch.tensor(1.0).double())
+    figure, axes = check.plot()
+    assert axes.get_figure() is figure
+    assert check.protocol["similarity"] == RANKS
+
+
+def test_permuted_labels_are_learned_by_a_copy(capsys):
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(40, 10), torch.arange(40) % 2
+    model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 2))
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    twin, accuracy = train_on_permuted_labels(model, inputs, labels, n_epochs=300, lr=0.01)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "permuted labels" in capsys.readouterr().err
+    assert accuracy >= 0.95
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    right = float((twin(inputs).argmax(1) == labels).float().mean())
+    assert right < 0.9
+    with pytest.raises(ValueError, match="`inputs` and `labels`"):
+        train_on_permuted_labels(model, inputs, labels[:3])
+
+
+def test_bad_settings_are_named(net, images):
+    with pytest.raises(ValueError, match=r"`order`.*got 'random'"):
+        ParameterRandomization(Saliency, order="random")
+    with pytest.raises(ValueError, match=r"`similarity` is some of.*got \['l2'\]"):
+        ParameterRandomization(Saliency, similarity=["l2"])
+    with pytest.raises(ValueError, match=r"`buffers`.*got 'drop'"):
+        ParameterRandomization(Saliency, buffers="drop")
+    with pytest.raises(TypeError, match=r"`model` is a module with parameters.*Identity"):
+        check_of(nn.Identity(), images)
+    with pytest.raises(ValueError, match=r"`initialize` must keep the shape"):
+        check_of(net, images, initialize=lambda p, g: torch.zeros(()))

@@ -1,0 +1,385 @@
+"""``captum-ext evaluate`` and ``sanity`` as a user meets them."""
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_ext.cli import main
+
+ROOT = Path(__file__).parents[1]
+FACTORY = """
+import torch
+from torch import nn
+from torchvision import transforms
+from captum_ext import ImageClassifier
+
+def classifier():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(),
+              nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)]
+    net = nn.Sequential(*layers)
+    for parameter in net.parameters():
+        parameter.data *= 3
+    steps = [transforms.Resize(24), transforms.CenterCrop(24), transforms.ToTensor()]
+    return ImageClassifier(net.eval(), [0.5] * 3, [0.5] * 3, ["ant", "bee", "cat", "dog"],
+                           transforms.Compose(steps))
+
+def without_relu():
+    return ImageClassifier(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1),
+                           nn.Flatten()).eval(), [0.5] * 3, [0.5] * 3)
+"""
+QUICK = ("--model", "mine.py:classifier", "--methods", "saliency,ig", "--steps", "3")
+
+
+def picture(seed, size=(24, 24), mode="RGB"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FACTORY)
+    (tmp_path / "images").mkdir()
+    for k in range(5):
+        picture(k).save(tmp_path / "images" / f"{k}.png")
+    return tmp_path
+
+
+def evaluate(*arguments, images="images", out="out"):
+    return main(["evaluate", images, *QUICK, "--out", out, *arguments])
+
+
+def results(out="out"):
+    return json.loads(Path(out, "results.json").read_text())
+
+
+def scores(out="out"):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in results(out)["table"]]
+
+
+def rows_of(out):
+    with open(f"{out}/per_example.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def refused(capsys, *arguments, **options):
+    """The one sentence that an impossible call gets."""
+    capsys.readouterr()
+    assert evaluate(*arguments, **options) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return [line for line in said.splitlines() if line.startswith("captum-ext:")][-1]
+
+
+def test_a_folder_becomes_tables_curves_and_a_page(folder, capsys):
+    assert evaluate() == 0
+    printed = capsys.readouterr().out
+    assert "Gradient" in printed
+    assert "5 of 5 images" in printed
+    assert {p.name for p in Path("out").iterdir()} == {
+        "results.json", "results.csv", "per_example.csv", "curves.png", "report.html",
+        "part-00000.sqlite", "run.lock",
+    }  # fmt: skip
+    found = results()
+    assert [row["method"] for row in found["table"]] == ["saliency", "ig"]
+    assert {"protocol", "versions", "excluded", "significance", "curves"} <= set(found)
+    assert len(rows_of("out")) == 10
+    with Image.open("out/curves.png") as curves:
+        assert np.asarray(curves.convert("L")).std() > 10
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_repeats_the_command(folder):
+    assert evaluate("--seed", "3") == 0
+    page = Path("out/report.html").read_text()
+    for word in ("<script", "http://", "https://", "<link", "@import"):
+        assert word not in page
+    assert "captum-ext evaluate images --model mine.py:classifier" in page
+    assert "Best and worst images" in page
+    assert page.count("data:image/") > 20
+
+
+def test_a_file_name_can_not_change_the_page(folder):
+    picture(7).save("images/<b>&.png")
+    assert evaluate() == 0
+    page = Path("out/report.html").read_text()
+    assert "<b>&.png" not in page
+    assert "&lt;b&gt;&amp;.png" in page
+
+
+def test_the_same_command_again_does_nothing_again(folder):
+    assert evaluate() == 0
+    first = results()["table"]
+    assert evaluate() == 0
+    assert results()["table"] == first
+
+
+def test_other_settings_need_another_folder_or_a_restart(folder, capsys):
+    assert evaluate() == 0
+    assert "`seed` is 0 there and 1 here" in refused(capsys, "--seed", "1")
+    picture(9).save("images/0.png")
+    os.truncate("images/1.png", 100)
+    assert "holds a run with other settings" in refused(capsys)
+    assert evaluate("--seed", "1", "--restart") == 0
+
+
+def strange_images():
+    images = Path("images")
+    (images / "broken.png").write_bytes((images / "0.png").read_bytes()[:300])
+    (images / "empty.jpg").write_bytes(b"")
+    (images / "notes.txt").write_text("no image")
+    picture(1, (30, 20), "L").save(images / "grey.png")
+    picture(2, (40, 30), "CMYK").save(images / "cmyk.jpg")
+    Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30) * 60).save(images / "deep.tif")
+    Image.new("RGB", (1, 300)).save(images / "thin.png")
+    Image.new("RGB", (2000, 1000)).save(images / "huge.png")
+
+
+def test_bad_images_are_counted_and_the_good_ones_unaffected(folder, monkeypatch):
+    assert evaluate("--group", "1", out="before") == 0
+    strange_images()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900_000)
+    assert evaluate("--group", "1") == 0
+    found = {row["example"]: row["reason"] for row in results()["excluded"]["all"]}
+    assert set(found) == {"broken.png", "empty.jpg", "thin.png", "huge.png"}
+    assert "is damaged" in found["broken.png"]
+    assert "not an image" in found["empty.jpg"]
+    assert "too small" in found["thin.png"]
+    assert "too many pixels" in found["huge.png"]
+    before, after = (
+        {(row["example"], row["method"]): row["insertion"]
+         for row in rows_of(out)}
+        for out in ("before", "out")
+    )  # fmt: skip
+    assert before.items() <= after.items()
+    assert len(after) == 2 * 8
+
+
+def test_classes_come_from_sub_folders_by_name_number_or_order(folder, capsys):
+    for naming in (["ant", "dog"], ["0", "3"], ["n01", "n02", "n03", "n04"]):
+        images = Path("_".join(naming))
+        for k, name in enumerate(naming):
+            (images / name).mkdir(parents=True)
+            picture(k).save(images / name / "x.png")
+        assert evaluate("--all-images", images=str(images), out=f"out-{images}") == 0
+        rows = rows_of(f"out-{images}")
+        last = {"dog": "3", "3": "3", "n04": "3"}[naming[-1]]
+        assert rows[-1]["target"] == last
+    (images / "other").mkdir()
+    picture(1).save(images / "other" / "x.png")
+    assert "not the model's 4 classes" in refused(capsys, images=str(images))
+
+
+def test_only_correctly_classified_images_are_kept_unless_asked(folder):
+    Path("labels.csv").write_text("file,class\n" + "".join(f"{k}.png,bee\n" for k in range(5)))
+    assert evaluate("--labels", "labels.csv", "--all-images", out="all") == 0
+    n_all = len(rows_of("all")) // 2
+    assert n_all == 5
+    code = evaluate("--labels", "labels.csv")
+    store = sqlite3.connect("out/part-00000.sqlite")
+    kept, wrong = (
+        store.execute(f"SELECT count(*) FROM seen WHERE reason IS {word}").fetchone()[0]
+        for word in ("NULL", "NOT NULL")
+    )
+    agreeing = store.execute("SELECT count(*) FROM seen WHERE prediction = 1").fetchone()[0]
+    assert kept == agreeing
+    assert kept + wrong == 5
+    assert code == (0 if kept else 2)
+
+
+def annotate(entries, name="boxes.json"):
+    Path(name).write_text(json.dumps({"images": entries}))
+
+
+def test_boxes_give_localization_and_other_sizes_are_counted(folder):
+    Image.new("L", (10, 10), 255).save("images/4_mask.png")
+    annotate([
+        {"file": "0.png", "boxes_xyxy": [[2, 3, 20, 21]]},
+        {"file": "1.png", "boxes_xyxy": [[0, 0, 24, 24]]},
+        {"file": "2.png", "boxes_xyxy": []},
+        {"file": "4.png", "mask": "images/4_mask.png"},
+    ])  # fmt: skip
+    assert evaluate("--annotations", "boxes.json") == 0
+    found = results()
+    assert 0 <= found["table"][0]["roc_auc"] <= 1
+    reasons = {row["example"]: row["reason"] for row in found["excluded"]["all"]}
+    assert "10 x 10 pixels, the image of 24 x 24" in reasons["4.png"]
+    assert reasons["3.png"] == reasons["2.png"] == "no annotation"
+    assert "annotation full" in reasons.values()
+
+
+def test_coco_json_and_a_folder_of_masks_say_the_same_as_boxes(folder):
+    annotate([{"file": f"{k}.png", "boxes_xyxy": [[4, 4, 16, 12]]} for k in range(5)])
+    Path("coco.json").write_text(json.dumps({
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 24, "height": 24} for k in range(5)],
+        "annotations": [{"image_id": k, "category_id": 1, "bbox": [4, 4, 12, 8]} for k in range(5)],
+        "categories": [{"id": 1, "name": "thing"}],
+    }))  # fmt: skip
+    Path("masks").mkdir()
+    mask = np.zeros((24, 24), np.uint8)
+    mask[4:12, 4:16] = 255
+    for k in range(5):
+        Image.fromarray(mask).save(f"masks/{k}_mask.png")
+    for source, out in (("boxes.json", "a"), ("coco.json", "b"), ("masks", "c")):
+        assert evaluate("--annotations", source, out=out) == 0
+    assert scores("a") == scores("b") == scores("c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "ig,magic"], "--methods: `methods` are among"),
+        (["--metrics", "beauty"], "--metrics: `metrics` are among"),
+        (["--metrics", "localization"], "localization needs --annotations"),
+        (["--against", "rise"], "--against is one of saliency, ig, but got 'rise'"),
+        (["--limit", "0"], "--limit is at least 1, but got 0"),
+        (["--group", "0"], "--group is at least 1, but got 0"),
+        (["--labels", "gone.csv"], "--labels gone.csv can't be read"),
+        (["--labels", "wrong.csv"], "wrong.csv, line 1: needs an image's path and one of"),
+        (["--labels", "elsewhere.csv"], "--labels names 1 images that are not there"),
+        (["--annotations", "gone.json"], "--annotations gone.json can't be read"),
+        (["--annotations", "mine.py"], "--annotations mine.py can't be read"),
+        (["--annotations", "list.json"], "needs a list \"images\""),
+        (["--annotations", "odd.json"], "has an entry that does not fit"),
+        (["--out", "mine.py"], "--out is a folder, but mine.py is a file"),
+        (["--model", "mine.py:without_relu", "--methods", "guided-grad-cam"], "none suits"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_gets_one_sentence(arguments, words, folder, capsys):
+    Path("wrong.csv").write_text("0.png,9\n")
+    Path("elsewhere.csv").write_text("x.png,1\n")
+    Path("list.json").write_text("[]")
+    annotate([{"file": "0.png", "boxes_xyxy": [[1, 2, 3]]}], "odd.json")
+    assert words in refused(capsys, *arguments)
+    assert not Path("out").exists()
+
+
+def test_folders_without_images(folder, capsys):
+    Path("nothing").mkdir()
+    assert "holds no image" in refused(capsys, images="nothing")
+    assert "is not a folder" in refused(capsys, images="gone")
+    Path("nothing/x.png").write_text("no")
+    assert "holds no image that can be read" in refused(capsys, images="nothing")
+
+
+def test_a_model_that_guided_backpropagation_does_not_suit_is_said(folder, capsys):
+    assert evaluate("--model", "mine.py:without_relu",
+                    "--methods", "saliency,guided-grad-cam,grad-cam") == 0  # fmt: skip
+    assert "guided-grad-cam is left out" in capsys.readouterr().err
+    assert "nn.ReLU" in results()["excluded"]["methods"]["guided-grad-cam"]
+
+
+def test_every_method_and_metric_works_in_the_command(folder):
+    annotate([{"file": f"{k}.png", "boxes_xyxy": [[4, 4, 16, 12]]} for k in range(5)])
+    assert evaluate(
+        "--methods", "all", "--metrics", "insertion,deletion,localization,information",
+        "--annotations", "boxes.json", "--n-masks", "5", "--n-iter", "2", "--limit", "2",
+    ) == 0  # fmt: skip
+    found = results()
+    assert found["excluded"]["methods"] == {}
+    for row in found["table"]:
+        assert row["n_examples"] == 2, row["method"]
+        assert all(0 <= row[c] <= 1 for c in ("insertion_abs", "deletion", "aic_ms_ssim"))
+
+
+def command(*more):
+    return ["evaluate", "images", *QUICK, "--steps", "30", "--group", "1", *more]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(folder):
+    for k in range(5, 40):
+        picture(k).save(f"images/{k}.png")
+    whole = command("--out", "whole")
+    assert main(whole) == 0
+    part = command("--out", "part")
+    process = subprocess.Popen([sys.executable, "-m", "captum_ext", *part], env=environment())
+    store = Path("part/part-00000.sqlite")
+    for _ in range(1200):
+        time.sleep(0.02)
+        if store.exists() and done(store) >= 3:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 3 <= done(store) < 80
+    assert not Path("part/results.json").exists()
+    assert main(part) == 0
+    assert scores("part") == scores("whole")
+    texts = [
+        [{k: v for k, v in row.items() if k != "seconds"}
+         for row in rows_of(out)]
+        for out in ("part", "whole")
+    ]  # fmt: skip
+    assert texts[0] == texts[1]
+
+
+def done(store):
+    try:
+        with sqlite3.connect(store, timeout=5) as connection:
+            return connection.execute("SELECT count(*) FROM done").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_torchrun_gives_the_numbers_of_one_process(folder):
+    assert main(command("--out", "one")) == 0
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*run, "-m", "captum_ext", *command("--out", "two")], env=environment(), check=True
+    )
+    assert scores("two") == scores("one")
+    assert len(list(Path("two").glob("part-*.sqlite"))) == 2
+    assert "torchrun --nproc-per-node 2" in Path("two/report.html").read_text()
+
+
+def sanity(*arguments, image="images"):
+    return main(["sanity", image, *QUICK, *arguments])
+
+
+def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
+    assert sanity("--json", "s.json", "--limit", "3") == 0
+    assert "weights changed" in capsys.readouterr().out
+    found = json.loads(Path("s.json").read_text())
+    stages = [row for row in found["table"] if row["method"] == "ig"]
+    shares = [row["changed"] for row in stages]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert all(row["spearman_low"] <= row["spearman"] <= row["spearman_high"] for row in stages)
+    with Image.open("sanity.png") as figure:
+        assert np.asarray(figure.convert("L")).std() > 10
+
+
+def test_sanity_of_one_image_leaves_the_model_and_says_what_is_wrong(folder, capsys):
+    assert sanity("--similarity", "ssim", "--order", "independent", image="images/0.png") == 0
+    for arguments, words in (
+        (["--similarity", "beauty"], "--similarity is among"),
+        (["--methods", "magic"], "--methods"),
+        (["--target", "9"], "--target is a class from 0 to 3"),
+        (["--stages", "nowhere"], "`stages`"),
+        (["--out", "sanity.doc"], "--out ends in one of"),
+        (["--steps", "0"], "--steps is at least 1"),
+    ):
+        assert sanity(*arguments) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_two_sanity_runs_agree(folder):
+    for name in ("a.json", "b.json"):
+        assert sanity("--json", name, "--limit", "2") == 0
+        torch.rand(3)
+    a, b = (json.loads(Path(n).read_text())["table"] for n in ("a.json", "b.json"))
+    assert a == b
