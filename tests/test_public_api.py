@@ -1,9 +1,6 @@
 """Every public name is documented where users look: docstring, example, README, site."""
 
-import doctest
 import importlib
-import inspect
-import re
 from pathlib import Path
 
 import pytest
