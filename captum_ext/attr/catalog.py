@@ -128,8 +128,8 @@ def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
     chosen = method.options if isinstance(method, Configured) else {}
     inner = method.method if isinstance(method, Configured) else method
     taken = signature(inner.attribute).parameters
-    # A mask's n_steps are not a path's.
-    left_out = {*chosen} if inner.has_convergence_delta() else {*chosen, "n_steps"}
+    # A mask method's n_steps is not a path's.
+    left_out = {*chosen, *(() if inner.has_convergence_delta() else ("n_steps",))}
     return {
         key: value
         for key, value in options.items()

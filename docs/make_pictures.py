@@ -1,0 +1,119 @@
+"""The pictures of the pages on methods and metrics, on one photograph of scikit-image.
+
+python docs/make_pictures.py [NAME ...]     writes docs/pictures/NAME.jpg; without names all
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from skimage import data
+from torch import Tensor
+
+from captum_ext import ImageClassifier
+from captum_ext.attr.catalog import METHODS
+from captum_ext.curve import BlurredBase, GaussianBlur, InterpolatedBase, rank
+from captum_ext.metrics import deletion_curve, insertion_curve
+from captum_ext.viz import heat, overlay
+
+FOLDER = Path(__file__).parent / "pictures"
+BLUR = GaussianBlur(51, 50.0)
+# Fewer points of the integrated gradient than the default 20 keep this to minutes on a CPU.
+OPTIONS: dict[str, dict[str, int]] = {
+    "ig": {"n_steps": 50},
+    "guided-ig": {"n_steps": 50},
+    "blur-ig": {"n_steps": 50},
+    "idgi-ig": {"n_steps": 50},
+    "idgi-guided-ig": {"n_steps": 50},
+    "idgi-blur-ig": {"n_steps": 50},
+    "igos": {"n_steps": 5},
+    "igos+": {"n_steps": 5},
+    "igos++": {"n_steps": 5},
+    "mask": {"n_iter": 150},
+    "rise": {"n_masks": 1000, "perturbations_per_eval": 10},
+}
+
+
+def photograph(model: ImageClassifier) -> tuple[Tensor, int]:
+    """The cup of coffee, (1, 3, 224, 224), and the class that the model sees in it."""
+    image = model.transform(Image.fromarray(data.coffee()))[None]
+    with torch.no_grad():
+        return image, int(model(image).argmax())
+
+
+def method_picture(name: str, model: ImageClassifier) -> Figure:
+    """Image, map, overlay and curves of one method."""
+    image, target = photograph(model)
+    method = METHODS[name].make(model)
+    credit = method.attribute(image, target=target, **OPTIONS[name])
+    # Values of RISE are expected scores, far from 0 everywhere.
+    shown = credit[0] - credit[0].amin() if name == "rise" else credit[0]
+    figure = Figure(figsize=(10, 2.7), layout="constrained")
+    axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.5])
+    _show(axes[0], image[0].permute(1, 2, 0), "input")
+    _show(axes[1], heat(shown), METHODS[name].label, cmap="inferno", vmin=0, vmax=1)
+    _show(axes[2], overlay(image[0], shown), "over the input")
+    for label, function in (("insertion", insertion_curve), ("deletion", deletion_curve)):
+        curve = function(model, image, credit, target=target, reference=BLUR, reduction="abs_sum")
+        axes[3].plot(curve.x[0], curve.y[0], label=f"{label} {float(curve.area()[0]):.2f}")
+    axes[3].set(xlabel="share of pixels", ylabel=f"p({model.name_of(target)})", ylim=(0, 1))
+    axes[3].legend(frameon=False)
+    return figure
+
+
+def frames_picture(model: ImageClassifier) -> Figure:
+    """What insertion, deletion and the two bases of information curves show the model."""
+    image, target = photograph(model)
+    credit = METHODS["idgi-ig"].make(model).attribute(image, target=target, n_steps=25)
+    ranking = rank((credit,), reduction="abs_sum")
+    shares = (0.0, 0.05, 0.2, 0.5, 1.0)
+    counts = (torch.tensor([shares]) * ranking.n_features[:, None]).long()
+    places, blurred = ranking.positions[0], BLUR(image)
+    rows = {
+        "insertion": [torch.where(places < n, image, blurred) for n in counts[0]],
+        "deletion": [torch.where(places < n, blurred, image) for n in counts[0]],
+    }
+    for name, base in (("AIC, SIC\nidgi, tmlr", BlurredBase()), ("xrai", InterpolatedBase())):
+        frames = base.frames(image, ranking, counts)
+        rows[name] = [frames.make(torch.tensor([0]), counts[:, j])[0] for j in range(len(shares))]
+    figure = Figure(figsize=(9, 7.6), layout="constrained")
+    grid = figure.subplots(len(rows), len(shares))
+    for line, (name, pictures) in zip(grid, rows.items(), strict=True):
+        for axes, share, picture in zip(line, shares, pictures, strict=True):
+            with torch.no_grad():
+                p = float(model(picture)[0, target])
+            _show(axes, picture[0].permute(1, 2, 0), f"{share:.0%}: p = {p:.2f}")
+        line[0].set_axis_on()
+        line[0].set(xticks=[], yticks=[])
+        line[0].set_ylabel(name)
+    return figure
+
+
+def _show(axes: Any, picture: Any, title: str, **options: Any) -> None:
+    axes.imshow(picture, **options)
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+
+
+def main(names: list[str]) -> None:
+    """Makes the pictures of these names, or all."""
+    model = ImageClassifier.from_efficientnet_lite0()
+    makers: dict[str, Callable[[], Figure]] = {
+        name: lambda name=name: method_picture(name, model) for name in OPTIONS
+    }
+    makers["frames"] = lambda: frames_picture(model)
+    FOLDER.mkdir(exist_ok=True)
+    for name in names or makers:
+        file = FOLDER / f"{name.replace('+', 'p')}.jpg"
+        makers[name]().savefig(file, dpi=110, pil_kwargs={"quality": 85})
+        print(file, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
