@@ -63,6 +63,10 @@ class MultiScaleSimilarity:
     Args:
         originals: (N, C, H, W), sides of at least 11 pixels.
         data_range: largest minus smallest possible value.
+
+    >>> originals = torch.rand(2, 3, 32, 32)
+    >>> MultiScaleSimilarity(originals)(originals[[1]], rows=torch.tensor([1]))
+    tensor([1.])
     """
 
     def __init__(self, originals: Tensor, data_range: float = 1.0) -> None:

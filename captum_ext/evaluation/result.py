@@ -39,6 +39,10 @@ class Evaluation:
         results: of every kept example and method.
         settings: what decided the numbers.
         names: of the examples; None numbers them.
+
+    >>> found = Evaluation(("IG",), {}, {}, seen=[], results=[], settings={"seed": 0})
+    >>> found.methods, found.settings
+    (('IG',), {'seed': 0})
     """
 
     def __init__(

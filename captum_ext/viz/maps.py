@@ -63,7 +63,13 @@ def overlay(image: Tensor, attributions: Tensor, colors: str = "inferno") -> Any
 
 
 def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str) -> None:
-    """Draws curves of one example each into axes, the legend says their areas."""
+    """Draws curves of one example each into axes, the legend says their areas.
+
+    >>> axes = Figure().subplots()
+    >>> draw_curves(axes, [Curve(torch.tensor([[0.0, 1]]), torch.tensor([[0.0, 1]]))], ["IG"], "")
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['IG 0.50']
+    """
     for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         area = float(curve.area()[0])
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=_COLORS[2 * k % 20 + k // 10],
@@ -87,6 +93,13 @@ def explanation_figure(
         rows: one entry per method, with curves "insertion_abs" and "deletion_abs".
         target: the name of the class that is explained.
         reading: how the curves were made, in a few words.
+
+    >>> level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
+    >>> curves = {"insertion_abs": level, "deletion_abs": level}
+    >>> row = Explained("IG", torch.rand(3, 8, 8), curves)
+    >>> figure = explanation_figure(torch.rand(3, 8, 8), [("cat", 0.9)], [row], "cat", "black")
+    >>> figure.get_suptitle()
+    'Why cat?'
     """
     columns = min(_PER_ROW, max(4, len(rows)))
     bands = -(-len(rows) // columns)
@@ -139,6 +152,11 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
 
     Args:
         descents: by label; the first example of each is shown.
+
+    >>> from captum_ext.attr import IGOS
+    >>> run = IGOS(lambda x: x.mean((1, 2, 3)), mask_size=4).optimize(torch.rand(1, 3, 8, 8))
+    >>> len(history_figure({"I-GOS": run.descent}).axes)
+    2
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     objective, forwards = figure.subplots(1, 2)

@@ -1,0 +1,75 @@
+"""The documentation builds without a warning, works without a network, and its links lead on."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+class Links(HTMLParser):
+    """What a page loads, what it links to, and the places that can be linked to."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.loads, self.links, self.places = [], [], {""}
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.places.add(named.get("id") or "")
+        if tag in ("img", "script") and named.get("src"):
+            self.loads.append(named["src"])
+        elif tag == "link" and "stylesheet" in (named.get("rel") or ""):
+            self.loads.append(named["href"])
+        elif tag == "a" and named.get("href"):
+            self.links.append(named["href"])
+
+
+def test_pages_load_nothing_from_the_network(site):
+    for page in site.rglob("*.html"):
+        if page.name != "404.html":
+            for url in Links(page).loads:
+                assert not urlsplit(url).netloc, f"{page.name} loads {url}"
+                assert (page.parent / unquote(urlsplit(url).path)).is_file(), f"{page}: {url}"
+
+
+def test_links_inside_the_site_lead_somewhere(site):
+    pages = {page.resolve(): Links(page) for page in site.rglob("*.html")}
+    for page, found in pages.items():
+        for url in found.links if page.name != "404.html" else []:
+            parts = urlsplit(url)
+            if not parts.scheme and not parts.netloc:
+                goal = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+                assert goal.exists(), f"{page.name} links to {url}"
+                if goal in pages:
+                    places = pages[goal].places
+                    assert unquote(parts.fragment) in places, f"{page.name} links to {url}"
+
+
+def test_every_tutorial_is_a_page_with_its_pictures(site):
+    for notebook in (ROOT / "tutorials").glob("*.ipynb"):
+        page = Links(site / "tutorials" / f"{notebook.stem}.html")
+        assert any(notebook.stem in url for url in page.loads)
+
+
+def test_no_doctest_is_shown_as_a_quotation(site):
+    for page in (site / "reference").glob("*.html"):
+        assert not re.search(r"<blockquote>\s*<blockquote>", page.read_text()), page.name
