@@ -24,6 +24,12 @@ class Difference:
         effect: the rank-biserial correlation: 1 where every example's value is larger, -1 where
             every one is smaller.
         n: how many examples have both values.
+
+    >>> import torch
+    >>> values = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([2.0, 4.0, 6.0])}
+    >>> difference = differences(values, "a")["b"]
+    >>> difference.mean, difference.low <= 2 <= difference.high, difference.n
+    (2.0, True, 3)
     """
 
     mean: float
