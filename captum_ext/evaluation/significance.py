@@ -47,6 +47,7 @@ def differences(values: Mapping[str, Tensor], against: str) -> dict[str, Differe
         values: by method, (N,), of the same examples in the same order; nan is undefined.
         against: the method that others are compared with.
 
+    >>> import torch
     >>> values = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([2.0, 4.0, 6.0])}
     >>> found = differences(values, "a")["b"]
     >>> found.mean, found.p_value, found.effect
