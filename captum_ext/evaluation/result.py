@@ -40,9 +40,16 @@ class Evaluation:
         settings: what decided the numbers.
         names: of the examples; None numbers them.
 
-    >>> found = Evaluation(("IG",), {}, {}, seen=[], results=[], settings={"seed": 0})
-    >>> found.methods, found.settings
-    (('IG',), {'seed': 0})
+    >>> from captum.attr import InputXGradient
+    >>> from captum_ext.evaluation import evaluate
+    >>> from captum_ext.metrics import Deletion
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2), torch.nn.Softmax(1))
+    >>> data = [(torch.rand(3, 2, 2), k % 2) for k in range(3)]
+    >>> methods = {"input x gradient": InputXGradient(model.eval())}
+    >>> metrics = {"deletion": Deletion(model, n_steps=4)}
+    >>> found = evaluate(model, data, methods, metrics, batch_size=3, seed=0)
+    >>> found, found.values["deletion"]["input x gradient"].shape
+    (Evaluation(3 examples, 1 methods, ['deletion']), torch.Size([3]))
     """
 
     def __init__(

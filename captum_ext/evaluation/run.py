@@ -86,6 +86,7 @@ def evaluate(
         OSError: if results can't be written; what was written is kept.
 
     >>> from captum.attr import Saliency
+    >>> from torch import nn
     >>> from captum_ext.metrics import Insertion
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(1)).eval()
     >>> data = [(torch.rand(3, 2, 2), k % 2) for k in range(3)]

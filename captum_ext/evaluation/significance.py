@@ -24,6 +24,12 @@ class Difference:
         effect: the rank-biserial correlation: 1 where every example's value is larger, -1 where
             every one is smaller.
         n: how many examples have both values.
+
+    >>> import torch
+    >>> values = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([2.0, 4.0, 6.0])}
+    >>> difference = differences(values, "a")["b"]
+    >>> difference.mean, difference.low <= 2 <= difference.high, difference.n
+    (2.0, True, 3)
     """
 
     mean: float
@@ -41,6 +47,7 @@ def differences(values: Mapping[str, Tensor], against: str) -> dict[str, Differe
         values: by method, (N,), of the same examples in the same order; nan is undefined.
         against: the method that others are compared with.
 
+    >>> import torch
     >>> values = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([2.0, 4.0, 6.0])}
     >>> found = differences(values, "a")["b"]
     >>> found.mean, found.p_value, found.effect

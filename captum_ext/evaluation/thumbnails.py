@@ -14,6 +14,7 @@ SIDE = 112
 def thumbnail(image: Tensor) -> bytes | None:
     """A JPEG of an image (C, H, W) in [0, 1]; None for what is no such image.
 
+    >>> import torch
     >>> thumbnail(torch.rand(3, 8, 8))[:2], thumbnail(torch.rand(7))
     (b'\\xff\\xd8', None)
     """
@@ -26,6 +27,7 @@ def thumbnail(image: Tensor) -> bytes | None:
 def map_thumbnail(attributions: Tensor, percentile: float = 0.99) -> bytes | None:
     """A grey JPEG of a map (C, H, W): the sum of absolute values, clipped at a percentile.
 
+    >>> import torch
     >>> map_thumbnail(torch.rand(3, 8, 8))[:2]
     b'\\xff\\xd8'
     """

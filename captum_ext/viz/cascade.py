@@ -24,6 +24,10 @@ class Cascade:
         stages: names of what is randomized, from the output on.
         maps: the original map and the map after each stage, (1 + stages, C, H, W).
         similarity: by name the mean over images at each stage, and the ends of its interval.
+
+    >>> import torch
+    >>> Cascade("IG", ["head"], torch.rand(2, 3, 8, 8), {"ssim": ([0.1], [0.0], [0.2])}).label
+    'IG'
     """
 
     label: str
