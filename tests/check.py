@@ -1,4 +1,4 @@
-"""Everything a change must pass: ruff, mypy, then pytest with doctests and tutorials."""
+"""Everything a change must pass: ruff, mypy, then all tests, tutorials and the site included."""
 
 import os
 import subprocess

@@ -88,13 +88,13 @@ def test_evaluations_are_counted(folder):
 
 
 def test_masks_show_their_history(folder):
-    methods = "igos,igos++,mask,rise"
+    methods = "grad-cam,igos,igos++,mask,rise"
     assert explain("--methods", methods, "--history", "history.png", "--json", "t.json") == 0
     with Image.open("history.png") as figure:
         assert np.asarray(figure.convert("L")).std() > 10
     rows = {row["method"]: row for row in json.loads((folder / "t.json").read_text())["table"]}
     assert rows["rise"]["forwards"] == 4000
-    assert rows["igos"]["gradients"] % 20 == 0
+    assert rows["igos"]["gradients"] > 0
 
 
 def test_the_target_can_be_a_number_or_a_name(folder, capsys):

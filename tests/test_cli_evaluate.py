@@ -35,6 +35,11 @@ def classifier():
     return ImageClassifier(net.eval(), [0.5] * 3, [0.5] * 3, ["ant", "bee", "cat", "dog"],
                            transforms.Compose(steps))
 
+def larger():
+    made = classifier()
+    made.transform = transforms.Compose([transforms.Resize(32), transforms.ToTensor()])
+    return made
+
 def without_relu():
     return ImageClassifier(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1),
                            nn.Flatten()).eval(), [0.5] * 3, [0.5] * 3)
@@ -283,7 +288,8 @@ def test_a_model_that_guided_backpropagation_does_not_suit_is_said(folder, capsy
 def test_every_method_and_metric_works_in_the_command(folder):
     annotate([{"file": f"{k}.png", "boxes_xyxy": [[4, 4, 16, 12]]} for k in range(5)])
     assert evaluate(
-        "--methods", "all", "--metrics", "insertion,deletion,localization,information",
+        "--model", "mine.py:larger", "--methods", "all",
+        "--metrics", "insertion,deletion,localization,information",
         "--annotations", "boxes.json", "--n-masks", "5", "--n-iter", "2", "--limit", "2",
     ) == 0  # fmt: skip
     found = results()

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import captum_ext
-from captum_ext.attr.catalog import METHODS, Method, lookup
+from captum_ext.attr.catalog import METHODS, lookup
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
@@ -74,9 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Explains the image; raises CallError before any work if something does not fit."""
     with as_call_error("--methods: "):
         methods = lookup([name.strip() for name in arguments.methods.split(",") if name.strip()])
-    _check(arguments, methods)
+    _check(arguments)
     device = device_of(arguments.device)
     model = load_model(arguments.model, arguments.weights, device)
+    if arguments.history and not any(is_mask_method(m, model) for m in methods.values()):
+        raise CallError("--history needs a method that optimizes a mask, such as igos.")
     picture = _photograph(arguments.image, channels_of(model))
     image = transform_of(model)(picture)[None].to(device)
     probabilities = predict(model, image)[0]
@@ -113,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"wrote {arguments.json}")
 
 
-def _check(arguments: argparse.Namespace, methods: dict[str, Method]) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     for option in ("steps", "batch_size"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
@@ -122,8 +124,6 @@ def _check(arguments: argparse.Namespace, methods: dict[str, Method]) -> None:
     check_output("--out", arguments.out, given, _PICTURES)
     if arguments.history:
         check_output("--history", arguments.history, [*given, arguments.out], _PICTURES)
-        if not any(is_mask_method(method) for method in methods.values()):
-            raise CallError("--history needs a method that optimizes a mask, such as igos.")
     if arguments.json:
         others = [*given, arguments.out, arguments.history or arguments.out]
         check_output("--json", arguments.json, others, (".json",))

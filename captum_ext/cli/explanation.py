@@ -100,6 +100,7 @@ def _curves(
     }
 
 
-def is_mask_method(method: Method) -> bool:
+def is_mask_method(method: Method, model: nn.Module) -> bool:
     """Whether the method optimizes a mask, so that it has a history."""
-    return isinstance(method.make(nn.Identity()), MaskAttribution)
+    with as_call_error(f"{method.label}: "):
+        return isinstance(method.make(model), MaskAttribution)

@@ -7,7 +7,7 @@ import argparse
 from torch import nn
 
 from captum_ext._captum import Attribution
-from captum_ext.attr import Configured, MaskAttribution
+from captum_ext.attr import Configured
 from captum_ext.attr.catalog import Method, accepted
 
 COUNTS = ("steps", "n_masks", "n_iter", "max_forwards", "limit", "batch_size")
@@ -21,8 +21,7 @@ def configured(method: Method, model: nn.Module, arguments: argparse.Namespace) 
     """
     attribution: Attribution = method.make(model)
     options = {
-        # Of a path; mask methods keep the paper's.
-        "n_steps": None if isinstance(attribution, MaskAttribution) else arguments.steps,
+        "n_steps": arguments.steps,
         "n_masks": arguments.n_masks,
         "n_iter": arguments.n_iter,
         "max_forwards": arguments.max_forwards,

@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from captum_ext.cli.output import whole_file
 from captum_ext.evaluation import Evaluation
 from captum_ext.evaluation.records import write_csv, write_parquet
 
+_PER_LINE = 7
+
 
 def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     """The table, its scores marked where they differ from those of ``against``."""
-    columns = [*found.columns]
     significance = found.significance(against)
-    width = max(12, *(len(column) + 2 for column in columns))
-    costs = ("seconds", "forwards", "gradients")
-    head = f"{'method':20}" + "".join(f"{c:>{width}}" for c in (*columns, *costs))
-    lines = [head]
-    for record in found.records:
-        method = record["method"]
-        cells = []
-        for column in columns:
-            difference = significance.get(column, {}).get(method)
-            star = "*" if difference and difference.p_value < 0.05 else " "
-            cells.append(f"{record[column]:.3f}{star}")
-        cells += [f"{record['seconds']:.2f} "] + [f"{record[c]:.0f} " for c in costs[1:]]
-        lines.append(f"{labels[method]:20}" + "".join(f"{cell:>{width}}" for cell in cells))
+
+    def score(record: Mapping[str, Any], column: str) -> str:
+        difference = significance.get(column, {}).get(record["method"])
+        star = "*" if difference and difference.p_value < 0.05 else " "
+        value = record[column]
+        return f"{value:.3f}{star}" if value == value else "- "
+
+    columns = [*found.columns]
+    parts = [columns[k : k + _PER_LINE] for k in range(0, len(columns), _PER_LINE)]
+    lines = []
+    for part in parts:
+        lines += _lines(found, labels, part, score)
+    lines += _lines(found, labels, ["seconds", "forwards", "gradients"], _cost)
     lines.append(
         f"{len(found.kept)} of {len(found.seen)} images; * differs from {labels[against]}: "
         "Wilcoxon signed-rank, Holm-corrected, p < 0.05. Costs are per image."
     )
     lines += [f"left out: {n} x {reason}" for reason, n in found.reasons.items()]
+    failed = Counter(row["reason"] for row in found.excluded if row["method"])
+    lines += [f"left out: {reason} ({n} entries)" for reason, n in failed.most_common(5)]
     return "\n".join(lines)
+
+
+def _lines(
+    found: Evaluation,
+    labels: Mapping[str, str],
+    columns: list[str],
+    cell: Callable[[Mapping[str, Any], str], str],
+) -> list[str]:
+    width = max(11, *(len(column) + 2 for column in columns))
+    head = f"{'method':22}" + "".join(f"{column:>{width}}" for column in columns)
+    rows = [
+        f"{labels[record['method']]:22}" + "".join(f"{cell(record, c):>{width}}" for c in columns)
+        for record in found.records
+    ]
+    return [head, *rows, ""]
+
+
+def _cost(record: Mapping[str, Any], column: str) -> str:
+    value = record[column]
+    digits = 2 if column == "seconds" else 0
+    return f"{value:.{digits}f} " if value == value else "- "
 
 
 def write_all(

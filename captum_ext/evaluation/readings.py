@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -75,7 +75,7 @@ def read(metric: Metric, offered: Mapping[str, Any]) -> State:
     return {k: list(v) if isinstance(v, list) else v for k, v in metric.metric_state.items()}
 
 
-def fill(metric: Metric, states: Sequence[State]) -> Metric:
+def fill(metric: Metric, states: Iterable[State]) -> Metric:
     """An empty copy of a metric, filled with readings in their order.
 
     >>> from torchmetrics.aggregation import CatMetric
@@ -83,24 +83,57 @@ def fill(metric: Metric, states: Sequence[State]) -> Metric:
     >>> fill(CatMetric(), states).compute()
     tensor([3., 4.])
     """
-    filled = alone(metric)
-    lists: dict[str, list[Tensor]] = {}
-    for k, state in enumerate(states):
-        single = {}
+    filling = Filling(metric)
+    for state in states:
+        filling.add(state)
+    return filling.done()
+
+
+class Filling:
+    """A metric that takes readings one by one, in memory that their numbers alone need.
+
+    Args:
+        metric: of which an empty copy is filled.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = alone(metric)
+        self.lists: dict[str, list[Tensor]] = {}
+        self.n_states = 0
+
+    def add(self, state: State) -> None:
+        """Takes the reading of one more example."""
+        single: dict[str, Any] = {}
         for name, value in state.items():
             if isinstance(value, list):
-                lists.setdefault(name, []).extend(value)
-                value = []
-            single[name] = value
-        filled._update_count = k + 1
-        if k == 0:
+                parts = self.lists.setdefault(name, [])
+                parts.extend(value)
+                if len(parts) >= _PARTS_AT_MOST:
+                    parts[:] = _joined(parts)
+                single[name] = []
+            else:
+                single[name] = value
+        self.n_states += 1
+        self.metric._update_count = self.n_states
+        if self.n_states == 1:
             for name, value in single.items():
-                setattr(filled, name, value)
+                setattr(self.metric, name, value)
         else:
-            filled.merge_state(single)
-    for name, parts in lists.items():
-        setattr(filled, name, parts)
-    return filled
+            self.metric.merge_state(single)
+
+    def done(self) -> Metric:
+        """The metric with all readings."""
+        for name, parts in self.lists.items():
+            setattr(self.metric, name, _joined(parts))
+        return self.metric
+
+
+_PARTS_AT_MOST = 4096
+
+
+def _joined(parts: list[Tensor]) -> list[Tensor]:
+    """Parts that lie one after the other as one; a small tensor costs more than its numbers."""
+    return [torch.cat(parts)] if len(parts) > 1 and all(p.dim() == 1 for p in parts) else parts
 
 
 def pack(states: Mapping[str, State]) -> bytes:

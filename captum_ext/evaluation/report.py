@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 _LEVEL = 0.05
 _SHOWN = 4
+_ROWS = 500
 
 
 def write_report(
@@ -236,10 +237,12 @@ def _exclusions(found: Evaluation, names: Mapping[str, str]) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(str(row[key] or ''))}</td>" for key in
                          ("example", "method", "metric", "reason")) + "</tr>"
-        for row in found.excluded
+        for row in found.excluded[:_ROWS]
     )  # fmt: skip
+    n = len(found.excluded)
+    count = f"all {n}" if n <= _ROWS else f"the first {_ROWS} of {n}; results.json has all"
     table = (
-        f"<details><summary>all {len(found.excluded)}</summary><table class=plain><thead><tr>"
+        f"<details><summary>{count}</summary><table class=plain><thead><tr>"
         "<th>image</th><th>method</th><th>metric</th><th>reason</th></tr></thead><tbody>"
         f"{rows}</tbody></table></details>"
         if rows

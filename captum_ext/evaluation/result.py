@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from captum_ext.curve import Curve
 from captum_ext.evaluation.figures import curve_figure
-from captum_ext.evaluation.readings import State, fill, unpack
+from captum_ext.evaluation.readings import Filling, unpack
 from captum_ext.evaluation.records import write_csv
 from captum_ext.evaluation.report import write_report
 from captum_ext.evaluation.significance import Difference, differences
@@ -69,21 +69,22 @@ class Evaluation:
         self.command: str | None = None
         """The command that repeats the run, for the report."""
         self._results = {(r.position, r.method): r for r in results}
-        states = {key: unpack(result.states) for key, result in self._results.items()}
-        self.metrics = {
-            name: {method: fill(metric, self._states_of(states, name, method))
-                   for method in methods}
-            for name, metric in metrics.items()
-        }  # fmt: skip
+        self._read: dict[tuple[int, str], tuple[str, ...]] = {}
+        self.metrics: dict[str, dict[str, Metric]] = {name: {} for name in metrics}
         """The filled metrics, by metric and method."""
-        self._states = states
+        for method in methods:
+            for name, metric in self._filled(method).items():
+                self.metrics[name][method] = metric
 
-    def _states_of(
-        self, states: Mapping[tuple[int, str], Mapping[str, State]], metric: str, method: str
-    ) -> list[State]:
-        leader = self._leaders[metric]
-        found = (states.get((one.position, method), {}) for one in self.kept)
-        return [state[leader] for state in found if leader in state]
+    def _filled(self, method: str) -> dict[str, Metric]:
+        filling = {name: Filling(metric) for name, metric in self._metrics.items()}
+        for result in self._of(method):
+            states = unpack(result.states)
+            self._read[result.position, method] = tuple(states)
+            for name, one in filling.items():
+                if self._leaders[name] in states:
+                    one.add(states[self._leaders[name]])
+        return {name: one.done() for name, one in filling.items()}
 
     def name_of(self, position: int) -> str:
         """The name of an example."""
@@ -196,7 +197,7 @@ class Evaluation:
         if not isinstance(values, Tensor) or values.dim() != 1:
             return None
         read = [k for k, one in enumerate(self.kept)
-                if self._leaders[name] in self._states.get((one.position, method), {})]  # fmt: skip
+                if self._leaders[name] in self._read.get((one.position, method), ())]  # fmt: skip
         if len(read) != len(values):
             return None
         whole = torch.full((len(self.kept),), torch.nan, dtype=torch.float64)
@@ -255,7 +256,7 @@ class Evaluation:
         return dict(Counter(one.reason for one in self.seen if one.reason is not None))
 
     def picture_of(self, position: int, method: str | None = None) -> bytes | None:
-        """The small picture of an example (JPEG), or of a method's map of it (grey PNG)."""
+        """The small picture of an example (JPEG), or of a method's map of it (grey JPEG)."""
         if method is None:
             return next((s.picture for s in self.seen if s.position == position), None)
         result = self._results.get((position, method))

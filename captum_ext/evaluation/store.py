@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS result (
     reasons TEXT, states BLOB, picture BLOB, PRIMARY KEY (position, method));
 CREATE TABLE IF NOT EXISTS done (number INTEGER, method TEXT, PRIMARY KEY (number, method));
 """
-_MERGED = "result", "seen", "done"
+_MERGED = {"result": "position, method", "seen": "position", "done": "number, method"}
 
 
 class OtherRunError(ValueError):
@@ -156,14 +156,19 @@ class Store:
 
     def share(self) -> None:
         """Gives every process what it can't read from the folder, as on several machines."""
-        for table in _MERGED:
-            mine = {tuple(row) for row in self.own.execute(f"SELECT * FROM {table}")}
-            visible = {_key(table, row) for row in self._all(f"SELECT * FROM {table}")}
-            known = everyone({_key(table, row) for row in mine})
-            lacking = set().union(*everyone(set().union(*known) - visible))
-            for rows in everyone([row for row in mine if _key(table, row) in lacking]):
+        if here()[1] == 1:
+            return
+        for table, key in _MERGED.items():
+            mine = set(self.own.execute(f"SELECT {key} FROM {table}"))
+            visible = set(self._all(f"SELECT {key} FROM {table}"))
+            known = set().union(*everyone(mine))
+            lacking = set().union(*everyone(known - visible)) & mine
+            where = " AND ".join(f"{name} = ?" for name in key.split(", "))
+            rows = [self.own.execute(f"SELECT * FROM {table} WHERE {where}", k).fetchone()
+                    for k in sorted(lacking)]  # fmt: skip
+            for given in everyone(rows):
+                wanted = [row for row in given if row[: len(key.split(", "))] not in visible]
                 marks = f"INSERT OR IGNORE INTO {table} VALUES"
-                wanted = [row for row in rows if _key(table, row) not in visible]
                 self._write([(f"{marks} ({','.join('?' * len(row))})", row) for row in wanted])
 
     def close(self) -> None:
@@ -285,10 +290,6 @@ def _difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | No
         if found:
             return found
     return None
-
-
-def _key(table: str, row: tuple[Any, ...]) -> Any:
-    return row[0] if table == "seen" else tuple(row[:2])
 
 
 def _text(settings: Mapping[str, Any]) -> str:
