@@ -24,7 +24,6 @@ from captum_ext.viz import heat, overlay
 
 FOLDER = Path(__file__).parent / "pictures"
 BLUR = GaussianBlur(51, 50.0)
-# Fewer points of the integrated gradient than the default 20 keep this to minutes on a CPU.
 OPTIONS: dict[str, dict[str, int]] = {
     "ig": {"n_steps": 50},
     "guided-ig": {"n_steps": 50},
@@ -32,9 +31,9 @@ OPTIONS: dict[str, dict[str, int]] = {
     "idgi-ig": {"n_steps": 50},
     "idgi-guided-ig": {"n_steps": 50},
     "idgi-blur-ig": {"n_steps": 50},
-    "igos": {"n_steps": 5},
-    "igos+": {"n_steps": 5},
-    "igos++": {"n_steps": 5},
+    "igos": {},
+    "igos+": {},
+    "igos++": {},
     "mask": {"n_iter": 150},
     "rise": {"n_masks": 1000, "perturbations_per_eval": 10},
 }

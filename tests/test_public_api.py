@@ -18,7 +18,7 @@ NAMES = [
 ]
 EACH = pytest.mark.parametrize(("module", "name"), NAMES, ids=[".".join(pair) for pair in NAMES])
 PAGES = {page: page.read_text() for page in (ROOT / "docs").rglob("*.md")}
-TEXT = "\n".join([*PAGES.values(), (ROOT / "README.md").read_text()])
+README = (ROOT / "README.md").read_text()
 
 
 def examples():
@@ -50,9 +50,15 @@ def test_public_name_is_in_the_reference(module, name):
     assert any(entry.search(page.read_text()) for page in pages)
 
 
+@EACH
+def test_public_name_is_in_the_readme(module, name):
+    assert f"`{name}`" in README
+
+
 @pytest.mark.parametrize("module", sorted({module for module, _ in NAMES}))
 def test_reference_lists_nothing_that_is_not_public(module):
-    entries = re.findall(rf"^::: {re.escape(module)}\.(\w+)$", TEXT, re.MULTILINE)
+    text = "\n".join(PAGES.values())
+    entries = re.findall(rf"^::: {re.escape(module)}\.(\w+)$", text, re.MULTILINE)
     assert sorted(entries) == sorted(importlib.import_module(module).__all__)
 
 
