@@ -33,14 +33,16 @@ def heat(attributions: Tensor, absolute: bool = True, percentile: float = 99.0) 
 
     Args:
         attributions: (C, H, W).
-        absolute: without it the signed sum, in [-1, 1].
+        absolute: the smallest value is 0, since RISE's maps lie far above 0; without it the
+            signed sum, in [-1, 1].
         percentile: values above it (in size) are clipped, so that no single pixel rules.
 
     >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
-    [[0.25, 1.0]]
+    [[0.0, 1.0]]
     """
     values = attributions.detach().float().cpu()
     flat = (values.abs() if absolute else values).sum(0).numpy()
+    flat = flat - flat.min() if absolute else flat
     top = np.percentile(np.abs(flat), percentile) or np.abs(flat).max() or 1.0
     return np.clip(flat / top, -1, 1)
 
@@ -75,7 +77,8 @@ def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=_COLORS[2 * k % 20 + k // 10],
                   label=f"{label} {area:.2f}")  # fmt: skip
     axes.set(title=title, xlabel="share of pixels", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=7, frameon=False)
+    # Beside the curves, which cross any place inside.
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def explanation_figure(
@@ -107,7 +110,7 @@ def explanation_figure(
     figure.suptitle(f"Why {target}?", fontsize=14)
     heights = [3.2, *[5.2] * bands]
     head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
-    photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.3, 1.3])
+    photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.4, 1.4])
     _show(photo, image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(), "input")
     _draw_predictions(bars, predictions)
     labels = [row.label for row in rows]
@@ -165,7 +168,7 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
         iterations = known.nonzero()[:, 0] + 1
         objective.plot(iterations, descent.objective[:, 0].cpu()[known], label=label)
         forwards.plot(iterations, descent.forwards[:, 0].cpu()[known], label=label)
-    objective.set(title="objective", xlabel="iteration")
-    forwards.set(title="model evaluations (a gradient counts as 3)", xlabel="iteration")
+    objective.set(title="objective", xlabel="iteration", xscale="log")
+    forwards.set(title="model evaluations (a gradient: 3)", xlabel="iteration", xscale="log")
     objective.legend(frameon=False)
     return figure
