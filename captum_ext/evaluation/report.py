@@ -187,7 +187,7 @@ def _extremes(found: Evaluation, names: Mapping[str, str]) -> str:
     return _section(
         "Best and worst images of each method",
         table,
-        f"By {escape(column)}, best first; maps are sums of absolute values, clipped at the 99th "
+        f"By {escape(column)}, best first; maps are sums of absolute values, from the least to the 99th "
         "percentile.",
     )
 

@@ -25,7 +25,7 @@ def thumbnail(image: Tensor) -> bytes | None:
 
 
 def map_thumbnail(attributions: Tensor, percentile: float = 0.99) -> bytes | None:
-    """A grey JPEG of a map (C, H, W): the sum of absolute values, clipped at a percentile.
+    """A grey JPEG of a map (C, H, W): the sum of absolute values, from the least to a percentile.
 
     >>> import torch
     >>> map_thumbnail(torch.rand(3, 8, 8))[:2]
@@ -34,6 +34,7 @@ def map_thumbnail(attributions: Tensor, percentile: float = 0.99) -> bytes | Non
     if attributions.dim() != 3 or not attributions.isfinite().all():
         return None
     flat = attributions.float().cpu().abs().sum(0, keepdim=True)
+    flat = flat - flat.min()  # RISE's maps lie far above 0
     top = flat.flatten().quantile(percentile) if flat.numel() < 2**24 else flat.max()
     top = top if top > 0 else flat.max().clamp(min=1e-30)
     pixels = _small((flat / top).clamp(max=1)).mul(255).round().byte()
