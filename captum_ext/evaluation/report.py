@@ -187,8 +187,8 @@ def _extremes(found: Evaluation, names: Mapping[str, str]) -> str:
     return _section(
         "Best and worst images of each method",
         table,
-        f"By {escape(column)}, best first; maps are sums of absolute values, from the least to the 99th "
-        "percentile.",
+        f"By {escape(column)}, best first; maps are sums of absolute values, from the "
+        "least to the 99th percentile.",
     )
 
 
