@@ -17,7 +17,7 @@ from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.folder import Folder, images_of, without_image
 from captum_ext.cli.labels import Classes, from_csv, from_folders
 from captum_ext.cli.models import (
-    DEFAULT_MODEL,
+    add_model_options,
     channels_of,
     device_of,
     load_model,
@@ -61,13 +61,7 @@ def add_to(commands: Any) -> None:
         help="where objects are: JSON (images with file, boxes_xyxy or mask, expected_class; or "
         "COCO's), or a folder of masks named as the images",
     )
-    add(
-        "--model",
-        default=DEFAULT_MODEL,
-        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
-        "path/to/file.py:factory, a function that returns an ImageClassifier",
-    )
-    add("--weights", metavar="FILE", help="a state dict; for torchvision also `random`")
+    add_model_options(sub)
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}; or all")
     add("--metrics", help=f"of {', '.join(METRICS)} (default: {DEFAULT_METRICS}, and "
         "localization where there are annotations)")  # fmt: skip

@@ -18,7 +18,7 @@ from captum_ext.attr.catalog import METHODS, lookup
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
-    DEFAULT_MODEL,
+    add_model_options,
     channels_of,
     device_of,
     load_model,
@@ -44,13 +44,7 @@ def add_to(commands: Any) -> None:
     )
     add = sub.add_argument
     add("image", nargs="?", type=Path, metavar="IMAGE", help="default: scikit-image's `coffee`")
-    add(
-        "--model",
-        default=DEFAULT_MODEL,
-        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
-        "path/to/file.py:factory, a function that returns an ImageClassifier",
-    )
-    add("--weights", metavar="FILE", help="a state dict; for torchvision also `random`")
+    add_model_options(sub)
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
     add("--steps", type=int, default=50, help="steps of path methods (default 50)")
     add("--target", help="class to explain, number or name (default: the top class)")

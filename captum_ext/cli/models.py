@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
@@ -15,6 +16,19 @@ from captum_ext.classifier import ImageClassifier, Transform, load_weights
 from captum_ext.cli.errors import CallError, as_call_error
 
 DEFAULT_MODEL = "efficientnet_lite0"
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Adds ``--model`` and ``--weights``, which mean the same in every command."""
+    command.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
+        "path/to/file.py:factory, a function that returns an ImageClassifier",
+    )
+    command.add_argument(
+        "--weights", metavar="FILE", help="a state dict; for torchvision also `random`"
+    )
 
 
 def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Module:

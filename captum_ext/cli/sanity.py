@@ -17,7 +17,7 @@ from captum_ext.cli.annotations import Annotations
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.folder import images_of
 from captum_ext.cli.models import (
-    DEFAULT_MODEL,
+    add_model_options,
     channels_of,
     device_of,
     load_model,
@@ -56,13 +56,7 @@ def add_to(commands: Any) -> None:
     add("image", nargs="?", type=Path, metavar="IMAGE",
         help="an image or a folder of them; default: scikit-image's `coffee`")  # fmt: skip
     add("--limit", type=int, default=8, metavar="N", help="images of a folder (default 8)")
-    add(
-        "--model",
-        default=DEFAULT_MODEL,
-        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
-        "path/to/file.py:factory, a function that returns an ImageClassifier",
-    )
-    add("--weights", metavar="FILE", help="a state dict; for torchvision also `random`")
+    add_model_options(sub)
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
     add("--order", choices=("cascading", "independent"), default="cascading",
         help="keep earlier stages randomized (default), or randomize each alone")  # fmt: skip
