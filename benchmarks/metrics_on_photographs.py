@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from captum.attr import IntegratedGradients, Saliency
 from PIL import Image
+from torchmetrics import MetricCollection
 from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
 from captum_ext import ImageClassifier
+from captum_ext.attr import IDGI, BlurIG, GuidedIG
 from captum_ext.metrics import (
     Deletion,
     Insertion,
@@ -32,28 +34,20 @@ from captum_ext.metrics import (
 def methods_of(model, steps):
     """Methods by name, each a function from image and class to a map."""
 
-    def walk(method, n_steps=None):
-        named = {} if n_steps is None else {"n_steps": n_steps}
-        return lambda x, c: method.attribute(x, target=c, **named)
+    def walk(method):
+        return lambda x, c: method.attribute(x, target=c, n_steps=steps)
 
-    integrated = IntegratedGradients(model)
     # One call evaluates a bounded number of points, whatever the number of steps.
-    found = {
-        "gradient": walk(Saliency(model)),
-        "IG": lambda x, c: integrated.attribute(x, target=c, n_steps=steps, internal_batch_size=10),
-    }
-    try:
-        from captum_ext.attr import IDGI, BlurIG, GuidedIG
-    except ImportError:
-        return found
+    saliency, integrated = Saliency(model), IntegratedGradients(model)
     guided, blur = GuidedIG(model), BlurIG(model)
     return {
-        **found,
-        "GuidedIG": walk(guided, steps),
-        "BlurIG": walk(blur, steps),
-        "IDGI(IG)": walk(IDGI(integrated), steps),
-        "IDGI(GuidedIG)": walk(IDGI(guided), steps),
-        "IDGI(BlurIG)": walk(IDGI(blur), steps),
+        "gradient": lambda x, c: saliency.attribute(x, target=c, abs=False),
+        "IG": lambda x, c: integrated.attribute(x, target=c, n_steps=steps, internal_batch_size=10),
+        "Guided IG": walk(guided),
+        "Blur IG": walk(blur),
+        "IDGI (IG)": walk(IDGI(integrated)),
+        "IDGI (Guided IG)": walk(IDGI(guided)),
+        "IDGI (Blur IG)": walk(IDGI(blur)),
     }
 
 
@@ -63,13 +57,11 @@ def centered_gaussian(height, width, sigma=56.0):
 
 
 def metrics_of(model):
-    found = {
-        "localization": Localization(reduction="abs_sum"),
-        "deletion": Deletion(model),
-    }
+    found = {}
     for reduction in ("sum", "abs_sum"):
         found[f"insertion {reduction}"] = Insertion(model, reduction=reduction)
         found[f"insertion ratio {reduction}"] = Insertion(model, relative=True, reduction=reduction)
+        found[f"deletion {reduction}"] = Deletion(model, reduction=reduction)
         found[f"information {reduction}"] = information_metrics(
             model, preset="idgi", reduction=reduction
         )
@@ -85,19 +77,28 @@ def read(folder, row):
     return image, mask, row["predicted_class"]
 
 
-def show(name, metric):
-    if name.startswith("information"):
-        for key, value in metric.compute().items():
-            low, high = metric[key].interval(n_samples=500)
-            print(f"    {key:<14} {value:.3f} [{low:.3f}, {high:.3f}]")
-    elif isinstance(metric, Localization):
+def cells(name, metric):
+    """Value and 95 % interval by the name of a column."""
+    if isinstance(metric, MetricCollection):
+        reduction = name.split()[-1]
+        return {
+            f"{key} {reduction}": (float(metric[key].compute()), *metric[key].interval())
+            for key in metric.keys()  # noqa: SIM118, a collection iterates in another order
+        }
+    if isinstance(metric, Localization):
         intervals = metric.interval()
-        for key, value in metric.compute().items():
-            low, high = intervals[key]
-            print(f"    {key:<14} {value:.3f} [{low:.3f}, {high:.3f}]")
-    else:
-        low, high = metric.interval()
-        print(f"    {'value':<14} {metric.compute():.3f} [{low:.3f}, {high:.3f}]")
+        values = {k: v for k, v in metric.compute().items() if k in intervals}
+        return {key: (float(value), *intervals[key]) for key, value in values.items()}
+    return {name: (float(metric.compute()), *metric.interval())}
+
+
+def table(title, rows):
+    """Prints rows, {method: cells}, as a table in Markdown."""
+    columns = list(next(iter(rows.values())))
+    print(f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+    for name, found in rows.items():
+        shown = (f"{v:.3f} [{low:.3f}, {high:.3f}]" for v, low, high in found.values())
+        print(f"| {name} | {' | '.join(shown)} |", flush=True)
 
 
 def main():
@@ -112,28 +113,25 @@ def main():
     methods = methods_of(model, options.steps)
     methods = {k: m for k, m in methods.items() if not options.methods or k in options.methods}
     filled = {name: metrics_of(model) for name in methods}
-    places = defaultdict(Localization)
+    places = defaultdict(lambda: defaultdict(Localization))
     rows = json.loads((options.folder / "annotations.json").read_text())["images"]
     for row in tqdm(rows[: options.limit]):
         image, mask, target = read(options.folder, row)
-        kind = row["dataset"].split()[0]
-        places["centered Gaussian", kind].update(centered_gaussian(*image.shape[2:]), mask)
+        kind = places[row["dataset"].split()[0]]
+        kind["centered Gaussian"].update(centered_gaussian(*image.shape[2:]), mask)
         for name, method in methods.items():
             credit = method(image.clone(), target).detach()
-            places[name, kind].update(credit.abs().sum(1), mask)
-            for key, metric in filled[name].items():
-                if key != "localization":
-                    metric.update(image, credit, target=target)
-    for (name, kind), metric in sorted(places.items()):
-        print(f"{name}, localization on {kind}, |map|, {len(metric.per_example['f1'])} images")
-        show("localization", metric)
-    for name, metrics in filled.items():
-        for key, metric in metrics.items():
-            if key != "localization":
-                print(f"{name}, {key}")
-                show(key, metric)
-    if len(filled) > 1:
-        print(compare({name: m["insertion abs_sum"] for name, m in filled.items()}))
+            kind[name].update(credit.abs().sum(1), mask)
+            for metric in filled[name].values():
+                metric.update(image, credit, target=target)
+    for kind, found in places.items():
+        n = len(found["centered Gaussian"].per_example["f1"])
+        rows = {name: cells("localization", metric) for name, metric in found.items()}
+        table(f"localization, {kind}, {n} images", rows)
+    for key in metrics_of(model):
+        table(key, {name: cells(key, metrics[key]) for name, metrics in filled.items()})
+        if len(filled) > 1 and not key.startswith("information"):
+            print(compare({name: metrics[key] for name, metrics in filled.items()}))
 
 
 if __name__ == "__main__":
