@@ -5,11 +5,14 @@ Deletion and insertion as the published `metric` means them: the probability of 
 the blurred reference, 15 cells of the 28 x 28 mask a step, enlarged bilinearly, right-hand sums.
 
     python benchmarks/mask_tradeoff.py [FOLDER] [--methods iGOS++] [--settings search3] [--seeds 5]
-        [--limit 8] [--reference scores.json] [--json results.json] [--figure tradeoff.png]
+        [--limit 8] [--average 5] [--reference scores.json] [--json results.json]
+        [--earlier results.json ...] [--figure tradeoff.png]
 
 FOLDER holds images (default: photographs of scikit-image). `--reference` adds the published code's
 scores: a list "mask_methods" of rows with method, mask_size, deletion, insertion and
 forward_equivalents. Costs are forward passes per image, a gradient counted as three.
+`--average N` also scores the mean of all seeds' masks after N iterations, at their summed cost.
+`--earlier` adds the rows that other runs wrote with `--json`; with `--seeds 0` nothing else.
 """
 
 from __future__ import annotations
@@ -84,6 +87,15 @@ def scores(
     return found
 
 
+def scored(
+    method: MaskAttribution, mask: Tensor, images: Tensor, target: Tensor
+) -> dict[str, list[float]]:
+    """Deletion and insertion of each image's square mask (N, cells)."""
+    side = round(mask.shape[1] ** 0.5)
+    found = scores(method.forward_func, images, target, mask.view(-1, 1, side, side))
+    return dict(zip(("deletion", "insertion"), found.tolist(), strict=True))
+
+
 def curve(
     method: MaskAttribution,
     setting: str,
@@ -91,30 +103,23 @@ def curve(
     images: Tensor,
     target: Tensor,
     seed: int,
-) -> list:
-    """Rows of one run: cost, deletion and insertion of each image at each checkpoint."""
+) -> tuple[list[dict[str, Any]], list[Tensor]]:
+    """Rows of one run, with cost and scores of each image at each checkpoint, and the masks."""
     rule, n_steps = setting.rstrip("0123456789"), int(setting.lstrip("abcdefghijklmnopqrstuvwxyz"))
     method.step = Watched(STEPS[rule](), checkpoints, len(images))
     run = method.optimize(
         images, target=target, seed=seed, n_iter=max(checkpoints), n_steps=n_steps
     ).descent
-    rows = []
-    for iteration, masks in method.step.masks.items():
-        product = masks.prod(1)
-        side = round(product.shape[1] ** 0.5)
-        deletion, insertion = scores(
-            method.forward_func, images, target, product.view(-1, 1, side, side)
-        )
-        rows.append(
-            {
-                "iterations": iteration,
-                "cost": run.forwards[iteration - 1].double().mean().item(),
-                "deletion": deletion.tolist(),
-                "insertion": insertion.tolist(),
-                "untouched": (product == 1).double().mean().item(),
-            }
-        )
-    return rows
+    products = [masks.prod(1) for masks in method.step.masks.values()]
+    rows = [
+        {
+            "iterations": iteration,
+            "cost": run.forwards[iteration - 1].double().mean().item(),
+            **scored(method, product, images, target),
+        }
+        for iteration, product in zip(method.step.masks, products, strict=True)
+    ]
+    return rows, products
 
 
 def main() -> None:
@@ -127,8 +132,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=8)
     parser.add_argument("--mask-size", type=int, default=28)
     parser.add_argument("--noise", type=float, default=0.2)
+    parser.add_argument("--average", type=int, help="iterations of the runs that are averaged")
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[])
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     model = ImageClassifier.from_efficientnet_lite0().to(memory_format=torch.channels_last)
@@ -136,23 +143,40 @@ def main() -> None:
     with torch.no_grad():
         target = model(images).argmax(1)
     checkpoints = tuple(int(i) for i in arguments.iterations.split(","))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    sums: dict[tuple[str, str], tuple[Tensor, float]] = {}
+
+    def add(name: str, setting: str, seed: int, row: dict[str, Any]) -> None:
+        rows.append({"method": name, "setting": setting, "seed": seed, **row})
+        means = [torch.tensor(row[k]).mean().item() for k in ("deletion", "insertion")]
+        print(
+            f"{name:7} {setting:16} seed {seed} iteration {row['iterations']:3} cost "
+            f"{row['cost']:6.0f} deletion {means[0]:.3f} insertion {means[1]:.3f} "
+            f"({time.time() - start:.0f} s)",
+            flush=True,
+        )
+
     for seed in range(arguments.seeds):
         for name in arguments.methods.split(","):
             for setting in arguments.settings.split(","):
                 start = time.time()
                 method = METHODS[name](model, arguments.mask_size, noise_std=arguments.noise)
-                for row in curve(method, setting, checkpoints, images, target, seed):
-                    rows.append({"method": name, "setting": setting, "seed": seed, **row})
-                    means = [torch.tensor(row[k]).mean().item() for k in ("deletion", "insertion")]
-                    print(
-                        f"{name:7} {setting:9} seed {seed} iteration {row['iterations']:3} cost "
-                        f"{row['cost']:6.0f} deletion {means[0]:.3f} insertion {means[1]:.3f} "
-                        f"({time.time() - start:.0f} s)",
-                        flush=True,
-                    )
+                for row, product in zip(
+                    *curve(method, setting, checkpoints, images, target, seed), strict=True
+                ):
+                    add(name, setting, seed, row)
+                    if row["iterations"] == arguments.average:
+                        total, cost = sums.get((name, setting), (0.0, 0.0))
+                        sums[name, setting] = total + product, cost + row["cost"]
+                if seed and arguments.average:
+                    total, cost = sums[name, setting]
+                    mean = scored(method, total, images, target)
+                    row = {"iterations": arguments.average * (seed + 1), "cost": cost, **mean}
+                    add(name, f"{setting} averaged", seed, row)
                 if arguments.json:
                     arguments.json.write_text(json.dumps(rows))
+    for file in arguments.earlier:
+        rows += json.loads(file.read_text())
     published = []
     if arguments.reference:
         published = json.loads(arguments.reference.read_text())["mask_methods"]
