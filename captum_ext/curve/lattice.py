@@ -24,6 +24,10 @@ _OFFSETS = [
     if (y, x) != (0, 0)
 ]
 _NEAR = 8
+# Pixels often lie on one circle, and then have many triangulations. Lengths measured a little
+# differently by direction leave one, on which a neighborhood and the whole image agree; powers of
+# two keep pixels collinear.
+_METRIC = np.eye(2) + 2.0**-13 * np.array([[1.0, 0.25], [0.25, -1.0]])
 
 
 def interpolate(image: Bytes, known: Mask) -> Bytes:
@@ -31,8 +35,8 @@ def interpolate(image: Bytes, known: Mask) -> Bytes:
 
     Over a Delaunay triangulation of the known pixels and the corners, as PAIR's code; one
     triangulation serves all channels, and where known pixels are dense their neighborhood
-    tells the triangle without one. Four pixels on a circle have two triangulations, of which
-    either is taken.
+    tells the triangle without one. Four pixels on a circle have two triangulations: there
+    their direction decides, elsewhere Qhull does.
 
     Args:
         image: (H, W, C).
@@ -46,14 +50,15 @@ def interpolate(image: Bytes, known: Mask) -> Bytes:
     known[[0, 0, -1, -1], [0, -1, 0, -1]] = True
     made = image.copy()
     unknown = np.argwhere(~known)
+    metric = np.eye(2)
     if known.mean() > 0.3:
-        unknown = _fill_dense(made, known, unknown)
+        unknown, metric = _fill_dense(made, known, unknown), _METRIC
     if len(unknown):
-        _fill_sparse(made, known, unknown)
+        _fill_sparse(made, known, unknown, metric)
     return made
 
 
-def _fill_sparse(image: Bytes, known: Mask, unknown: Numbers) -> None:
+def _fill_sparse(image: Bytes, known: Mask, unknown: Numbers, metric: Numbers) -> None:
     """Fills the unknown pixels (M, 2) of the image from a triangulation."""
     wanted = np.zeros_like(known)
     wanted[unknown[:, 0], unknown[:, 1]] = True
@@ -63,10 +68,15 @@ def _fill_sparse(image: Bytes, known: Mask, unknown: Numbers) -> None:
     used[[0, 0, -1, -1], [0, -1, 0, -1]] = True
     corners = np.argwhere(used)
     values = image[corners[:, 0], corners[:, 1]].astype(float)
-    found = LinearNDInterpolator(Delaunay(corners), values)(unknown)
+    found = LinearNDInterpolator(Delaunay(corners @ metric), values)(unknown @ metric)
     # A pixel on the hull may fall outside by a rounding error.
     mean = image[known].mean(0)
-    image[unknown[:, 0], unknown[:, 1]] = np.round(np.where(np.isnan(found), mean, found))
+    image[unknown[:, 0], unknown[:, 1]] = _levels(np.where(np.isnan(found), mean, found))
+
+
+def _levels(values: Numbers) -> Numbers:
+    """Rounded as PAIR's code does: in single precision, where halves are halves."""
+    return np.round(values.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def _fill_dense(image: Bytes, known: Mask, unknown: Numbers) -> Numbers:
             here = unknown[left[fits]]
             corners = here[:, None] + pattern.corners
             values = image[corners[..., 0], corners[..., 1]].astype(float)
-            image[here[:, 0], here[:, 1]] = np.round((values * pattern.weights[:, None]).sum(1))
+            image[here[:, 0], here[:, 1]] = _levels((values * pattern.weights[:, None]).sum(1))
             left, codes = left[~fits], codes[~fits]
             if not len(left):
                 break
@@ -123,10 +133,11 @@ def _patterns() -> list[_Pattern]:
         if abs(np.linalg.det(system)) < 1e-9:
             continue
         weights = np.linalg.solve(system, [0, 0, 1])
-        squares = (corners**2).sum(1)
-        center = np.linalg.solve(2 * (corners[1:] - corners[0]), squares[1:] - squares[0])
-        radius = ((corners[0] - center) ** 2).sum()
-        inside = grid[((grid - center) ** 2).sum(1) < radius - 1e-9]
+        measured = corners @ _METRIC
+        squares = (measured**2).sum(1)
+        center = np.linalg.solve(2 * (measured[1:] - measured[0]), squares[1:] - squares[0])
+        radius = ((measured[0] - center) ** 2).sum()
+        inside = grid[((grid @ _METRIC - center) ** 2).sum(1) < radius - 1e-9]
         if weights.min() < -1e-9 or np.abs(inside).max(initial=0) > _REACH:
             continue
         bits = [_OFFSETS.index((y, x)) for y, x in inside.tolist() if (y, x) != (0, 0)]
