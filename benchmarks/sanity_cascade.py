@@ -14,8 +14,6 @@ from captum.attr import (
     GuidedBackprop,
     InputXGradient,
     IntegratedGradients,
-    LayerAttribution,
-    LayerGradCam,
     NoiseTunnel,
     Saliency,
 )
@@ -24,42 +22,30 @@ from torch import nn
 from torchvision.models import resnet18
 
 from captum_ext import ImageClassifier
+from captum_ext.attr import IDGI, Configured, GradCam, IGOSPlusPlus
 from captum_ext.metrics import ParameterRandomization, plot_cascade
 
 
-class GradCam(LayerGradCam):
-    """Grad-CAM enlarged to the input."""
-
-    def attribute(self, inputs, **named):
-        maps = super().attribute(inputs, **named)
-        return LayerAttribution.interpolate(maps, inputs.shape[2:], "bilinear")
-
-
-class Settled:
-    """A method with arguments of its `attribute` settled."""
-
-    def __init__(self, method, **named):
-        self.method, self.named = method, named
-
-    def attribute(self, inputs, **named):
-        return self.method.attribute(inputs, **named, **self.named)
-
-
-def methods_of(layer):
+def methods():
     return {
         "gradient": Saliency,
         "input x gradient": InputXGradient,
-        "IG": lambda m: Settled(IntegratedGradients(m), n_steps=8, internal_batch_size=8),
-        "SmoothGrad": lambda m: Settled(
+        "IG": lambda m: Configured(IntegratedGradients(m), n_steps=8, internal_batch_size=8),
+        "IDGI": lambda m: Configured(IDGI(IntegratedGradients(m)), n_steps=8),
+        "SmoothGrad": lambda m: Configured(
             NoiseTunnel(Saliency(m)), nt_samples=6, stdevs=0.1, nt_samples_batch_size=3
         ),
-        "Grad-CAM": lambda m: GradCam(m, layer(m)),
-        "image edges": lambda m: Settled(Edges()),
+        "Grad-CAM": lambda m: GradCam(m, m.model._conv_head),
+        "iGOS++": IGOSPlusPlus,
+        "image edges": Edges,
     }
 
 
 class Edges:
     """The image's own edges: a map that cannot depend on the model."""
+
+    def __init__(self, model):
+        pass
 
     def attribute(self, inputs, target=None):
         return nn.functional.pad(inputs.diff(dim=-1).abs(), (0, 1))
@@ -90,7 +76,7 @@ def main():
         [model.transform(Image.open(path).convert("RGB")) for path in options.images]
     )
     print("EfficientNet-Lite0, pretrained")
-    checks = run(model, images, methods_of(lambda m: m.model._conv_head), stages="block")
+    checks = run(model, images, methods(), stages="block")
     plot_cascade(checks, images[0]).savefig(options.out, dpi=110)
     figure, _ = checks["gradient"].plot()
     figure.savefig(options.out.with_stem(options.out.stem + "_stages"), dpi=110)
@@ -100,8 +86,12 @@ def main():
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    methods = {"gradient": Saliency, "guided backprop": GuidedBackprop}
-    run(network, images, methods, stages="block")
+    run(
+        network,
+        images,
+        {"gradient": Saliency, "guided backprop": GuidedBackprop},
+        stages="block",
+    )
 
 
 if __name__ == "__main__":
