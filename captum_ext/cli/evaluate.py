@@ -27,7 +27,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
-from captum_ext.cli.running import COUNTS, configured
+from captum_ext.cli.running import COUNTS, add_effort_options, configured
 from captum_ext.cli.say import say
 from captum_ext.cli.tables import as_text, write_all
 from captum_ext.evaluation import Evaluation, evaluate
@@ -71,14 +71,9 @@ def add_to(commands: Any) -> None:
     add("--against", metavar="METHOD", help="what others are compared with (default: the first)")
     add("--all-images", action="store_true", help="also images that the model gets wrong")
     add("--limit", type=int, metavar="N", help="only the first N images, spread over the folder")
-    add("--steps", type=int, default=50, help="steps of path methods (default 50)")
-    add("--n-masks", type=int, default=1000, help="masks of RISE (default 1000; paper 4000)")
-    add("--n-iter", type=int, help="iterations of mask methods (default: the paper's)")
-    add("--max-forwards", type=int, help="model evaluations a mask method may use per image")
+    add_effort_options(sub, steps=50, n_masks=1000)
     add("--out", type=Path, default=Path("evaluation"), metavar="DIR", help="default: evaluation")
     add("--restart", action="store_true", help="start anew instead of going on with --out")
-    add("--device", help="cpu, cuda, mps (default: the best there is)")
-    add("--batch-size", type=int, help="images per model call (default: what suits the device)")
     add("--group", type=int, default=4, help="images explained at once (default 4)")
     add("--seed", type=int, default=0, help="of methods that draw random numbers, and of ties")
     sub.set_defaults(run=run)

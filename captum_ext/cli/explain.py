@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
-import captum
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import captum_ext
 from captum_ext.attr.catalog import METHODS, lookup
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
@@ -28,6 +24,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.output import check_output, whole_file
 from captum_ext.cli.pictures import coffee, read_image
+from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
 
 DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
@@ -58,8 +55,6 @@ def add_to(commands: Any) -> None:
     add("--out", type=Path, default=Path("explanation.png"), help="the figure (explanation.png)")
     add("--history", type=Path, metavar="FILE", help="a figure of how masks were optimized")
     add("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    add("--device", help="cpu, cuda, mps (default: the best there is)")
-    add("--batch-size", type=int, help="images per model call (default: what suits the device)")
     add("--seed", type=int, default=0, help="of methods that draw random numbers, and of ties")
     sub.set_defaults(run=run)
 
@@ -102,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
             "probability": float(probabilities[target]),
             "table": table,
             "protocol": _protocol(arguments),
-            "versions": _versions(),
+            "versions": versions(),
         }
         with whole_file(arguments.json) as file:
             file.write_text(json.dumps(report, indent=1) + "\n")
@@ -170,13 +165,4 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
         "curve_steps": 20,
         "path_steps": arguments.steps,
         "seed": arguments.seed,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "captum_ext": captum_ext.__version__,
-        "captum": captum.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
     }

@@ -19,7 +19,7 @@ DEFAULT_MODEL = "efficientnet_lite0"
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Adds ``--model`` and ``--weights``, which mean the same in every command."""
+    """Adds the options of the model and where it runs, the same in every command."""
     command.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -28,6 +28,10 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--weights", metavar="FILE", help="a state dict; for torchvision also `random`"
+    )
+    command.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
+    command.add_argument(
+        "--batch-size", type=int, help="images per model call (default: what suits the device)"
     )
 
 

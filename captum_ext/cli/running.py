@@ -1,4 +1,4 @@
-"""Methods made for a model with the command's options."""
+"""How much effort methods take, and methods made for a model with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from captum_ext.attr import Configured
 from captum_ext.attr.catalog import Method, accepted
 
 COUNTS = ("steps", "n_masks", "n_iter", "max_forwards", "limit", "batch_size")
+
+
+def add_effort_options(command: argparse.ArgumentParser, steps: int, n_masks: int) -> None:
+    """Adds how many steps, masks, iterations and model evaluations methods take."""
+    add = command.add_argument
+    add("--steps", type=int, default=steps, help=f"steps of path methods (default {steps})")
+    add("--n-masks", type=int, default=n_masks,
+        help=f"masks of RISE (default {n_masks}; paper 4000)")  # fmt: skip
+    add("--n-iter", type=int, help="iterations of mask methods (default: each method's own)")
+    add("--max-forwards", type=int, help="model evaluations a mask method may use per image")
 
 
 def configured(method: Method, model: nn.Module, arguments: argparse.Namespace) -> Configured:

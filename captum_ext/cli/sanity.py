@@ -27,7 +27,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.output import check_output, whole_file
 from captum_ext.cli.pictures import coffee, read_image
-from captum_ext.cli.running import COUNTS, configured
+from captum_ext.cli.running import COUNTS, add_effort_options, configured
 from captum_ext.cli.sanity_table import as_text, cascade, table
 from captum_ext.cli.say import say
 from captum_ext.evaluation import Counted
@@ -63,15 +63,10 @@ def add_to(commands: Any) -> None:
     add("--stages", default="block", help="block (default), layer, or names of modules, "
         "separated by commas")  # fmt: skip
     add("--similarity", default=",".join(SIMILARITIES), help=f"of {', '.join(SIMILARITIES)}")
-    add("--steps", type=int, default=20, help="steps of path methods (default 20)")
-    add("--n-masks", type=int, default=500, help="masks of RISE (default 500)")
-    add("--n-iter", type=int, help="iterations of mask methods (default: the paper's)")
-    add("--max-forwards", type=int, help="model evaluations a mask method may use per image")
+    add_effort_options(sub, steps=20, n_masks=500)
     add("--target", help="class to explain, number or name (default: each image's top class)")
     add("--out", type=Path, default=Path("sanity.png"), help="the figure (sanity.png)")
     add("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    add("--device", help="cpu, cuda, mps (default: the best there is)")
-    add("--batch-size", type=int, help="images per model call (default: what suits the device)")
     add("--seed", type=int, default=0, help="of the fresh parameters, and of methods that draw")
     sub.set_defaults(run=run)
 
