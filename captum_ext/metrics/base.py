@@ -51,7 +51,11 @@ class ExampleMetric(Metric):
     def _append(self, **rows: Tensor) -> None:
         # Flat, so that a process without data has parts of as many dimensions to gather.
         for name, part in rows.items():
-            getattr(self, name).append(part.detach().to(self._empty(name)).flatten())
+            parts = getattr(self, name)
+            parts.append(part.detach().to(self._empty(name)).flatten())
+            # Many small tensors would keep freed memory between them from being used again.
+            while len(parts) > 1 and len(parts[-2]) <= len(parts[-1]):
+                parts[-2:] = [torch.cat(parts[-2:])]
 
     def _empty(self, name: str) -> Tensor:
         dtype = self._dtypes[name] or accumulation_dtype(self.device)

@@ -49,6 +49,20 @@ def test_the_model_is_borrowed(filled, model):
     assert not model.training
 
 
+def test_many_updates_leave_few_tensors_in_order(make, images, maps, labels):
+    metric, parts = make(), []
+    for k in [*range(len(images))] * 5:
+        metric.update(images[k : k + 1], maps[k : k + 1], target=labels[k : k + 1])
+        parts.append(max(len(getattr(metric, name)) for name in metric._widths))
+    assert len(parts) > 16
+    assert max(parts) <= len(parts).bit_length()
+    whole = make()
+    whole.update(images, maps, target=labels)
+    for name in metric._widths:
+        expected = torch.cat([whole._rows(name)] * 5)
+        torch.testing.assert_close(metric._rows(name), expected, rtol=0, atol=1e-6, equal_nan=True)
+
+
 def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(
     make, images, maps, labels, model
 ):
