@@ -97,6 +97,17 @@ def test_masks_show_their_history(folder):
     assert rows["igos"]["gradients"] > 0
 
 
+def test_effort_is_chosen_and_written_down(folder):
+    effort = ("--n-masks", "16", "--n-iter", "1", "--max-forwards", "100")
+    assert explain("--methods", "igos,rise", *effort, "--json", "t.json") == 0
+    report = json.loads((folder / "t.json").read_text())
+    rows = {row["method"]: row for row in report["table"]}
+    assert rows["rise"]["forwards"] == 16
+    assert rows["igos"]["gradients"] == 5
+    chosen = {"n_steps": 2, "n_masks": 16, "n_iter": 1, "max_forwards": 100}
+    assert chosen.items() <= report["protocol"].items()
+
+
 def test_the_target_can_be_a_number_or_a_name(folder, capsys):
     assert explain("--target", "2", "--methods", "ig") == 0
     assert explain("--target", "c", "--methods", "ig") == 0
@@ -164,6 +175,8 @@ def test_a_decompression_bomb(folder, capsys, monkeypatch):
         (["--methods", "ig,magic"], "--methods: .*but got ['magic']"),
         (["--methods", ""], "--methods"),
         (["--steps", "0"], "--steps is at least 1, but got 0"),
+        (["--n-masks", "0"], "--n-masks is at least 1, but got 0"),
+        (["--methods", "igos", "--max-forwards", "3"], "`max_forwards` must allow one iteration"),
         (["--batch-size", "0"], "--batch-size is at least 1, but got 0"),
         (["--target", "4"], "--target is a class from 0 to 3"),
         (["--target", "-1"], "--target is a class from 0 to 3"),

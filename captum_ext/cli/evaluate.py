@@ -27,7 +27,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
-from captum_ext.cli.running import COUNTS, add_effort_options, configured
+from captum_ext.cli.running import add_effort_options, check_counts, configured
 from captum_ext.cli.say import say
 from captum_ext.cli.tables import as_text, write_all
 from captum_ext.evaluation import Evaluation, evaluate
@@ -116,10 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for option in (*COUNTS, "group"):
-        value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
+    check_counts(arguments)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise CallError(f"--out is a folder, but {arguments.out} is a file.")
     names = [] if arguments.methods == "all" else _split(arguments.methods)

@@ -24,6 +24,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.output import check_output, whole_file
 from captum_ext.cli.pictures import coffee, read_image
+from captum_ext.cli.running import add_effort_options, check_counts, effort_of
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
 
@@ -43,7 +44,7 @@ def add_to(commands: Any) -> None:
     add("image", nargs="?", type=Path, metavar="IMAGE", help="default: scikit-image's `coffee`")
     add_model_options(sub)
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
-    add("--steps", type=int, default=50, help="steps of path methods (default 50)")
+    add_effort_options(sub, steps=50, n_masks=4000)
     add("--target", help="class to explain, number or name (default: the top class)")
     add(
         "--reference",
@@ -105,10 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for option in ("steps", "batch_size"):
-        value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
+    check_counts(arguments)
     given = [Path(p) for p in (arguments.image, arguments.weights) if p]
     check_output("--out", arguments.out, given, _PICTURES)
     if arguments.history:
@@ -163,6 +161,6 @@ def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
         "image": None if arguments.image is None else str(arguments.image),
         "reference": arguments.reference,
         "curve_steps": 20,
-        "path_steps": arguments.steps,
+        **effort_of(arguments),
         "seed": arguments.seed,
     }

@@ -13,6 +13,7 @@ from captum_ext._captum import Attribution, default_chunk
 from captum_ext.attr import MaskAttribution
 from captum_ext.attr.catalog import Method, accepted
 from captum_ext.cli.errors import as_call_error
+from captum_ext.cli.running import effort_of
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.mask import Descent
@@ -52,7 +53,7 @@ def attribute_all(
     results = {}
     chunk = arguments.batch_size or default_chunk((image,))
     options = {
-        "n_steps": arguments.steps,
+        **effort_of(arguments),
         "internal_batch_size": chunk,
         "perturbations_per_eval": chunk,
         "seed": arguments.seed,

@@ -27,7 +27,7 @@ from captum_ext.cli.models import (
 )
 from captum_ext.cli.output import check_output, whole_file
 from captum_ext.cli.pictures import coffee, read_image
-from captum_ext.cli.running import COUNTS, add_effort_options, configured
+from captum_ext.cli.running import add_effort_options, check_counts, configured, effort_of
 from captum_ext.cli.sanity_table import as_text, cascade, table
 from captum_ext.cli.say import say
 from captum_ext.evaluation import Counted
@@ -108,10 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Method], list[str]]:
-    for option in COUNTS:
-        value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise CallError(f"--{option.replace('_', '-')} is at least 1, but got {value}.")
+    check_counts(arguments)
     given = [Path(p) for p in (arguments.image, arguments.weights) if p]
     check_output("--out", arguments.out, given, _PICTURES)
     if arguments.json:
@@ -205,6 +202,6 @@ def _protocol(
         "weights": arguments.weights,
         "image": None if arguments.image is None else str(arguments.image),
         "targets": targets.tolist(),
-        "path_steps": arguments.steps,
+        **effort_of(arguments),
         **next(iter(checks.values())).protocol,
     }
