@@ -251,9 +251,12 @@ def draw(rows: list, published: list, file: Path) -> None:
                 axis.set_ylabel(label)
         axes[0, column].set_title(name)
         axes[1, column].set_xlabel("forward passes per image, a gradient as three")
-    lines = [plt.Line2D([], [], marker="o", color=colors[n], label=n) for n in names]
-    axes[0, 0].legend(handles=lines, fontsize=8)
-    figure.tight_layout()
+    lines = [
+        plt.Line2D([], [], marker="*" if n == "published code" else "o", color=colors[n], label=n)
+        for n in names
+    ]
+    figure.legend(handles=lines, fontsize=8, ncols=6, loc="lower center")
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     figure.savefig(file, dpi=90)
 
 
