@@ -1,8 +1,9 @@
-"""What the benchmarks share: annotated photographs, and tables of means."""
+"""What the benchmarks share: annotated photographs, and the memory that a process took."""
 
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import torch
@@ -34,3 +35,8 @@ def correct(model: ImageClassifier, image: Tensor, label: int | None) -> int | N
     with torch.no_grad():
         top = int(model(image).argmax())
     return top if label in (None, top) else None
+
+
+def peak_memory() -> float:
+    """The most resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

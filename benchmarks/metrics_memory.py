@@ -8,11 +8,11 @@ one image. Images, maps and annotations are made anew for each update; the model
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 
 import torch
+from common import peak_memory
 from torch import Tensor
 
 from captum_ext.metrics import Deletion, Insertion, Localization, information_metrics
@@ -51,10 +51,10 @@ def peak(name: str, batch: int, updates: int) -> float:
             metric.update(images, images.flip(-1), target=0)
 
     update(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     for _ in range(updates):
         update(batch)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_memory() - before
 
 
 def main() -> None:

@@ -9,13 +9,13 @@ its own: peak resident memory minus that of one gradient.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import warnings
 
 import torch
 from captum.attr import IntegratedGradients, Saliency
+from common import peak_memory
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IDGI, BlurIG, GuidedIG
@@ -36,10 +36,10 @@ def peak(method: str, n_steps: int) -> float:
     model = ImageClassifier.from_efficientnet_lite0()
     image = torch.rand(1, 3, 224, 224)
     Saliency(model).attribute(image, target=0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     make, options, _ = METHODS[method]
     make(model).attribute(image, target=0, n_steps=n_steps, **options)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_memory() - before
 
 
 def main() -> None:
