@@ -80,12 +80,13 @@ class MultiScaleSimilarity:
         self.c1, self.c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
         # Differences of squares need more than half precision.
         self.dtype = torch.promote_types(originals.dtype, torch.float32)
-        scales = [originals.detach().to(self.dtype)]
+        centered, self.levels = _centered(originals.detach().to(self.dtype))
+        scales = [centered]
         while len(scales) < len(WEIGHTS) and min(_half(s) for s in scales[-1].shape[2:]) >= _WINDOW:
             scales.append(_downsample(scales[-1]))
         means = [_blur(s) for s in scales]
-        squares = [_blur(s * s) for s in scales]
-        self.stats = list(zip(scales, means, squares, strict=True))
+        variances = [_variance(s, mean) for s, mean in zip(scales, means, strict=True)]
+        self.stats = list(zip(scales, means, variances, strict=True))
         used = WEIGHTS[: len(scales)]
         self.weights = [w * sum(WEIGHTS) / sum(used) for w in used]
 
@@ -98,30 +99,53 @@ class MultiScaleSimilarity:
 
     def one_scale(self, frames: Tensor, rows: Tensor) -> Tensor:
         """The similarity at the images' own scale, which may be negative, (M,)."""
-        original, mean, square = (stat[rows] for stat in self.stats[0])
-        return self._term(frames, original, mean, square, last=True).mean(1)
+        frames, levels = _centered(frames)
+        return self._term(frames, rows, levels, scale=0, last=True).mean(1)
 
     def _compare(self, frames: Tensor, rows: Tensor) -> Tensor:
         similarity = frames.new_ones(())
-        for scale, (original, mean, square) in enumerate(self.stats):
+        frames, levels = _centered(frames)
+        for scale, weight in enumerate(self.weights):
             if scale > 0:
                 frames = _downsample(frames)
             last = scale == len(self.stats) - 1
-            term = self._term(frames, original[rows], mean[rows], square[rows], last)
-            similarity = similarity * term.clamp_min(0) ** self.weights[scale]
+            term = self._term(frames, rows, levels, scale, last)
+            similarity = similarity * term.clamp_min(0) ** weight
         return similarity.mean(1)
 
-    def _term(self, x: Tensor, y: Tensor, mean_y: Tensor, square_y: Tensor, last: bool) -> Tensor:
-        """Contrast and structure of each channel, (M, C), at the last scale times luminance."""
+    def _term(self, x: Tensor, rows: Tensor, levels: Tensor, scale: int, last: bool) -> Tensor:
+        """Contrast and structure of each channel, (M, C), at the last scale times luminance.
+
+        Written as 1 less a difference, (2ab + c) / (a^2 + b^2 + c) = 1 - (a - b)^2 / (same), so
+        that rounding can't carry it above 1.
+        """
+        y, mean_y, variance_y = (stat[rows] for stat in self.stats[scale])
         mean_x = _blur(x)
-        means_product, means_squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-        covariance = _blur(x * y).sub_(means_product)
-        variances = _blur(x * x).add_(square_y).sub_(means_squares)
-        term = covariance.mul_(2).add_(self.c2).div_(variances.add_(self.c2))
+        variances = _variance(x, mean_x).add_(variance_y)
+        unlike = _variance(x - y, mean_x - mean_y)
+        # var(x - y) is at most 2 (var x + var y), but for rounding.
+        unlike = torch.minimum(unlike, 2 * variances)
+        term = 1 - unlike / (variances + self.c2)
         if last:
-            luminance = (2 * means_product + self.c1) / (means_squares + self.c1)
-            term = term * luminance
+            low_x, low_y = mean_x + levels, mean_y + self.levels[rows]
+            apart = (mean_x - mean_y) + (levels - self.levels[rows])
+            term = term * (1 - apart.square() / (low_x.square() + low_y.square() + self.c1))
         return term.mean((2, 3))
+
+
+def _centered(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images less the mean of each channel, and those means, (M, C, 1, 1).
+
+    A window's variance is a difference of squares: with values far from 0 beside their range
+    (counts around 1,000, Hounsfield units), single precision would lose it whole.
+    """
+    levels = images.mean((2, 3), keepdim=True)
+    return images - levels, levels
+
+
+def _variance(images: Tensor, means: Tensor) -> Tensor:
+    """The variance within each window; rounding alone makes it negative."""
+    return _blur(images * images).sub_(means * means).clamp_min_(0)
 
 
 def _half(side: int) -> int:

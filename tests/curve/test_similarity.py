@@ -117,3 +117,22 @@ def test_bad_arguments_are_named():
         ms_ssim(image, image[:, :1])
     with pytest.raises(ValueError, match=r"`data_range`.*got 0"):
         ms_ssim(image, image, data_range=0)
+
+
+@pytest.mark.parametrize("level", [0.6, 1e3, 1e4, 1e5])
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 0.1, 3.0])
+@pytest.mark.parametrize("texture", [0.0, 1.0])
+def test_single_precision_equals_double_and_never_exceeds_1(level, noise, texture):
+    generator = torch.Generator().manual_seed(0)
+    image = level + texture * torch.rand(2, 1, 176, 176, generator=generator)
+    frames = image + noise * torch.randn(image.shape, generator=generator)
+    made, exact = ms_ssim(frames, image), ms_ssim(frames.double(), image.double())
+    assert made.max() <= 1
+    torch.testing.assert_close(made.double(), exact, rtol=0, atol=2e-5)
+
+
+def test_images_far_apart_are_compared_exactly():
+    image = torch.rand(1, 3, 48, 48)
+    high, low = image + 5e4, image + 1e4
+    exact = ms_ssim(high.double(), low.double())
+    torch.testing.assert_close(ms_ssim(high, low).double(), exact, rtol=0, atol=1e-4)
