@@ -70,15 +70,24 @@ def rank(
 
 def _rank_groups(credits: list[Tensor], masks: Tensors, seed: int) -> Ranking:
     flat = torch.cat([c.flatten(1) for c in credits], 1)
-    numbers, groups = torch.unique(torch.cat([m.flatten(1) for m in masks], 1), return_inverse=True)
-    sizes = flat.new_zeros(len(flat), len(numbers))
-    sizes.scatter_add_(1, groups, torch.ones_like(flat))
-    scores = torch.zeros_like(sizes).scatter_add_(1, groups, flat) / sizes
-    # A number that an example does not have (0 elements, so nan) comes after all that it has.
-    places = _places(scores, seed).gather(1, groups)
+    numbers = torch.cat([m.flatten(1) for m in masks], 1)
+    # An example's groups are counted by themselves: the order among equals would else depend on
+    # the groups of its batch. Where all share one mask, they are ranked at once.
+    shared = bool((numbers == numbers[:1]).all())
+    blocks = [slice(None)] if shared else [slice(i, i + 1) for i in range(len(flat))]
+    found = [_group_places(flat[block], numbers[block][0], seed) for block in blocks]
+    places, n_features = (torch.cat(part) for part in zip(*found, strict=True))
     parts = torch.split(places, [c[0].numel() for c in credits], 1)
     positions = tuple(p.reshape(c.shape) for p, c in zip(parts, credits, strict=True))
-    return Ranking(positions, (sizes > 0).sum(1))
+    return Ranking(positions, n_features)
+
+
+def _group_places(credits: Tensor, numbers: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The place of each element's group, (N, elements), and how many groups there are, (N,)."""
+    _, groups, sizes = torch.unique(numbers, return_inverse=True, return_counts=True)
+    sums = credits.new_zeros(len(credits), len(sizes)).index_add_(1, groups, credits)
+    places = _places(sums / sizes, seed)[:, groups]
+    return places, torch.full_like(places[:, 0], len(sizes))
 
 
 def _places(scores: Tensor, seed: int) -> Tensor:

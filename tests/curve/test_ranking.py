@@ -59,6 +59,20 @@ def test_one_number_in_two_tensors_is_one_feature():
     assert (first.tolist(), second.tolist()) == ([[0, 1]], [[0]])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_a_batch_rank_as_those_of_its_examples(seed):
+    generator = torch.Generator().manual_seed(seed)
+    draw = {"generator": generator}
+    # Few values, so that many groups are equal, and numbers that examples share only in part.
+    credit = torch.randint(3, (6, 2, 4, 5), **draw).float()
+    mask = torch.randint(-3, 9, (6, 2, 4, 5), **draw) * torch.randint(1, 4, (6, 1, 1, 1), **draw)
+    together = rank((credit,), feature_mask=mask, seed=seed)
+    for i in range(6):
+        alone = rank((credit[[i]],), feature_mask=mask[[i]], seed=seed)
+        assert torch.equal(together.positions[0][[i]], alone.positions[0])
+        assert torch.equal(together.n_features[[i]], alone.n_features)
+
+
 def test_nan_ranks_last_and_does_not_disturb_the_rest():
     assert rank((torch.tensor([[torch.nan, 1.0, -5.0]]),)).positions[0].tolist() == [[2, 0, 1]]
 
