@@ -53,6 +53,21 @@ def test_pointing_game_measures_the_distance_to_the_annotation(tolerance, hit):
     assert float(localization(maps, masks, tolerance)["pointing_game"]) == hit
 
 
+def test_pointing_game_is_exact_on_large_images_and_fast_on_constant_maps():
+    maps, masks = torch.zeros(2, 40, 3200), torch.zeros(2, 40, 3200)
+    maps[0, 0, 3000] = 1
+    masks[:, 7, 0] = 1
+    distance = (3000.0**2 + 7**2) ** 0.5
+    inside, outside = (
+        localization(maps[:1], masks[:1], distance + change)["pointing_game"]
+        for change in (1e-6, -1e-6)
+    )
+    assert (float(inside), float(outside)) == (1, 0)
+    near = (torch.arange(40)[:, None] - 7) ** 2 + torch.arange(3200) ** 2 <= 15**2
+    share = localization(maps[1:], masks[1:], 15)["pointing_game"]
+    assert float(share) == pytest.approx(float(near.double().mean()))
+
+
 def test_equal_maxima_share_the_hit():
     maps, masks = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
     masks[0, 0] = 1
