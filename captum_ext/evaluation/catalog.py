@@ -68,7 +68,10 @@ METRICS["deletion"] = _perturbation("deletion", Deletion)
 def _information(forward_func: Forward, reading: Reading) -> dict[str, Metric | MetricCollection]:
     preset = reading.preset if reading.preset in INFORMATION_PRESETS else "idgi"
     made = information_metrics(
-        forward_func, preset=preset, internal_batch_size=reading.internal_batch_size
+        forward_func,
+        preset=preset,
+        internal_batch_size=reading.internal_batch_size,
+        seed=reading.seed,
     )
     return {"information": made}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
-from captum_ext.curve import Curve
+from captum_ext.curve import Curve, InterpolatedBase
 from captum_ext.metrics.binned import BinnedPoints
 from captum_ext.metrics.curve_metric import CurveMetric
 from captum_ext.metrics.information import measure, rescaled
@@ -48,9 +48,10 @@ class _InformationCurve(CurveMetric):
         reduction: str | None = None,
         measured: Sequence[str] | None = None,
         internal_batch_size: int | None = None,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        how = find_protocol(preset, reduction)
+        how = find_protocol(preset, reduction, seed)
         measured = (level,) if measured is None else tuple(measured)
         if level not in LEVELS or level not in measured:
             raise ValueError(
@@ -230,6 +231,8 @@ class AccuracyInformationCurve(_InformationCurve):
         reduction: "sum" or "abs_sum" instead of the preset's: how channels become one rank.
         measured: all levels to read, for metrics that share one pass.
         internal_batch_size: frames per model call; None is a choice that bounds memory.
+        seed: instead of the preset's 0: of the order among equals, and of the pixels that an
+            interpolated base knows.
         kwargs: of `torchmetrics.Metric`.
 
     >>> from captum_ext import ImageClassifier
@@ -266,14 +269,19 @@ SIC = SoftmaxInformationCurve
 
 
 def find_protocol(
-    preset: str | InformationProtocol, reduction: str | None = None
+    preset: str | InformationProtocol, reduction: str | None = None, seed: int | None = None
 ) -> InformationProtocol:
-    """The protocol of that name, or as given, with another reduction if one is named."""
+    """The protocol of that name, or as given, with another reduction or seed if one is named."""
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"`preset` is one of {[*PRESETS]}, but got {preset!r}.")
         preset = PRESETS[preset]
-    return preset if reduction is None else dataclasses.replace(preset, reduction=reduction)
+    changes: dict[str, Any] = {} if reduction is None else {"reduction": reduction}
+    if seed is not None:
+        changes["seed"] = seed
+        if isinstance(preset.base, InterpolatedBase):
+            changes["base"] = dataclasses.replace(preset.base, seed=seed)
+    return dataclasses.replace(preset, **changes)
 
 
 def _median(curves: Tensor) -> Tensor:

@@ -75,7 +75,9 @@ def _curve_of(
     named: dict[str, Any],
 ) -> Curve:
     settings = {
-        name: named.pop(name) for name in ("reduction", "internal_batch_size") if name in named
+        name: named.pop(name)
+        for name in ("reduction", "internal_batch_size", "seed")
+        if name in named
     }
     metric = kind(forward_func, level, preset, sync_on_compute=False, **settings)
     metric.update(*data, **named)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from captum_ext.curve import PNG, Curve, ms_ssim
+from captum_ext.curve import PNG, WEBP, WEBP_FULL, Curve, ms_ssim
 from captum_ext.curve.codec import to_bytes
 from captum_ext.metrics import (
     AIC,
@@ -268,6 +268,29 @@ def test_protocol_names_codec_base_bins_and_thresholds(model):
     assert protocol["base"] == "BlurredBase(radius=20.0)"
     assert len(protocol["fractions"]) == 25
     assert SIC(model, preset="xrai").protocol["aggregate"] == "median"
+
+
+@pytest.mark.parametrize(
+    ("preset", "codec"), [("idgi", WEBP_FULL), ("xrai", WEBP_FULL), ("tmlr", PNG)]
+)
+def test_a_papers_name_stands_for_its_codec_and_changes_are_said(preset, codec, model):
+    assert INFORMATION_PRESETS[preset].codec == codec
+    assert SIC(model, preset=preset, seed=7).protocol["preset"] == preset
+    fast = SIC.from_preset(model, preset, codec=WEBP, min_score=0.5)
+    assert fast.protocol["preset"] == f"{preset}, but for codec, min_score"
+
+
+@pytest.mark.parametrize("preset", ["idgi", "xrai", "tmlr"])
+def test_the_seed_decides_the_order_among_equals(preset, model, images):
+    constant = torch.ones_like(images)
+
+    def readings(seed):
+        metric = SIC(model, preset=preset, seed=seed)
+        metric.update(images, constant, target=TARGET)
+        return metric._rows("probability")
+
+    assert torch.equal(readings(3), readings(3))
+    assert not torch.equal(readings(3), readings(4))
 
 
 def test_bad_input_is_named_and_loses_nothing(model, images, maps):
