@@ -119,10 +119,11 @@ class _PerturbationMetric(CurveMetric):
         reference: Reference = 0.0,
         seed: int = 0,
         internal_batch_size: int | None = None,
+        unit: str = "features",
         **kwargs: Any,
     ) -> None:
         how = Perturbation(
-            self.inserts, n_steps, relative, reduction, reference, seed, internal_batch_size
+            self.inserts, n_steps, relative, reduction, reference, seed, internal_batch_size, unit
         )
         super().__init__(forward_func, **kwargs)
         self._how = how
@@ -183,7 +184,7 @@ class _PerturbationMetric(CurveMetric):
 
     def _labels(self) -> tuple[str, str]:
         verb = "inserted" if self.inserts else "deleted"
-        return f"share of features {verb}", self._how.reading
+        return f"share of {self._how.unit} {verb}", self._how.reading
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -215,6 +216,8 @@ class Insertion(_PerturbationMetric):
             or a function from the inputs to such images, as `captum_ext.curve.GaussianBlur`.
         seed: of the order among features of equal attribution.
         internal_batch_size: frames per model call; None is a choice that bounds memory.
+        unit: what the curve's x counts under a ``feature_mask``: "features", where a group
+            counts as one whatever its size, or "elements", the share of pixels that are shown.
         kwargs: of `torchmetrics.Metric`.
 
     >>> from captum_ext import ImageClassifier

@@ -12,10 +12,13 @@ from torch import Tensor
 from captum_ext._captum import Score, format_baselines, format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
+from captum_ext.curve.level import element_fraction
 from captum_ext.curve.ranking import REDUCTIONS
 
 Reference: TypeAlias = float | Callable[[Tensor], Tensor]
 NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, NO_ORIGINAL = 1, 2, 3
+UNITS = {"features": fraction, "elements": element_fraction}
+"""What the curve's x counts: features, a group as one, or the elements (pixels) they hold."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,11 @@ class Perturbation:
     reference: Reference = 0.0
     seed: int = 0
     internal_batch_size: int | None = None
+    unit: str = "features"
 
     def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"`unit` is one of {[*UNITS]}, but got {self.unit!r}.")
         if self.n_steps < 1:
             raise ValueError(f"`n_steps` counts steps, at least 1, but got {self.n_steps}.")
         if self.reduction not in REDUCTIONS:
@@ -52,6 +58,7 @@ class Perturbation:
         return {
             "reading": self.reading,
             "n_steps": self.n_steps,
+            "unit": self.unit,
             "reduction": self.reduction,
             "ties": f"shuffled with seed {self.seed}",
             "area": "trapezoid",
@@ -88,7 +95,7 @@ def perturb(
     )
     (answers,) = read(frames, [score], score.chunk)
     require_probabilities(answers)
-    return _curve(how, fraction(frames), answers, finite)
+    return _curve(how, UNITS[how.unit](frames), answers, finite)
 
 
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:

@@ -103,8 +103,9 @@ def test_a_sparse_map_reveals_only_what_it_ranks(model, images):
     frame = torch.zeros_like(images[:1])
     frame[:, :, :13, 0] = images[:1, :, :13, 0]
     with torch.no_grad():
-        expected = model(frame)[0, 1].double()
-    torch.testing.assert_close(curve.y[0, 1], expected)
+        expected = model(frame)[0, 1]
+    # A batch and a single frame round apart in the network's single precision.
+    torch.testing.assert_close(curve.y[0, 1].float(), expected)
 
 
 def test_few_features_cost_no_more_forward_passes_than_they_have_frames():
@@ -131,6 +132,23 @@ def test_feature_groups_change_over_together(model, images, maps):
     with torch.no_grad():
         first = model(images * best).gather(1, TARGET[:, None])[:, 0]
     torch.testing.assert_close(curve.y[:, 1].float(), first)
+
+
+@pytest.mark.parametrize("function", [insertion_curve, deletion_curve])
+def test_x_counts_groups_or_the_pixels_that_they_hold(function, model, images, maps):
+    sizes = torch.tensor([160, 64, 24, 8])
+    groups = torch.repeat_interleave(torch.arange(4), sizes).view(1, 1, 16, 16)
+    settings = {"target": TARGET, "n_steps": 4, "feature_mask": groups.expand(1, 3, 16, 16)}
+    counted = function(model, images, maps, **settings)
+    measured = function(model, images, maps, unit="elements", **settings)
+    assert torch.equal(counted.y, measured.y)
+    assert counted.x[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    for x, credit in zip(measured.x, maps, strict=True):
+        means = torch.stack([credit[:, groups[0, 0] == g].mean() for g in range(4)])
+        shown = sizes[means.argsort(descending=True)].cumsum(0) / 256
+        assert x.tolist() == [0, *shown.tolist()]
+    pixels = function(model, images, maps, target=TARGET, n_steps=4, unit="elements")
+    assert torch.equal(pixels.x, function(model, images, maps, target=TARGET, n_steps=4).x)
 
 
 def test_tuples_of_inputs_share_one_ranking():
@@ -225,6 +243,8 @@ def test_what_is_wrong_for_the_whole_call_is_said_and_loses_nothing(model, image
 
 
 def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"`unit`.*'features', 'elements'.*got 'pixels'"):
+        Insertion(len, unit="pixels")
     with pytest.raises(ValueError, match=r"`n_steps`.*got 0"):
         Insertion(abs, n_steps=0)
     with pytest.raises(ValueError, match=r"`reduction`.*got 'mean'"):
