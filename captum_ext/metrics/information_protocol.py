@@ -27,8 +27,8 @@ class InformationProtocol:
         base: what is shown where nothing is revealed.
         fractions: share of pixels revealed per frame, rising from 0 to 1.
         codec: whose file size measures information, for the level "entropy". Its effort decides
-            the number too: the blurred base of photographs holds .36 of the original's size
-            under `WEBP_FULL`, PAIR's, and .46 under the four times faster `WEBP`.
+            the number too: the blurred base of photographs holds .30 of the original's size
+            under `WEBP_FULL`, PAIR's, and .39 under the faster `WEBP` (mean of 24).
         n_bins: into how many equal bins of x the frames of all images are put; None keeps a
             curve per image, both axes rescaled between its base and its original.
         n_points: on how many even points curves per image are interpolated.
