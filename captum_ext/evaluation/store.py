@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captum_ext.evaluation.ranks import agree, everyone, here
+from captum_ext.evaluation.store_files import OtherRunError as OtherRunError
 
 _LOCK = "run.lock"
 _SCHEMA = """
@@ -24,10 +25,6 @@ CREATE TABLE IF NOT EXISTS result (
 CREATE TABLE IF NOT EXISTS done (number INTEGER, method TEXT, PRIMARY KEY (number, method));
 """
 _MERGED = {"result": "position, method", "seen": "position", "done": "number, method"}
-
-
-class OtherRunError(ValueError):
-    """The folder holds, or is in the hands of, another run."""
 
 
 @dataclass(frozen=True)
