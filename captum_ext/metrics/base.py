@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -18,10 +20,15 @@ class ExampleMetric(Metric):
     """A metric that knows its value example by example.
 
     Undefined values are nan, left out of means and counted by reason. Values are kept
-    on the metric's device. In distributed runs `compute`, `curve`, `per_example`, `excluded` and
-    `interval` gather the examples of all processes, so that all processes must call them.
+    on the metric's device. In distributed runs `compute`, `curve`, `per_example`, `undefined`,
+    `excluded` and `interval` gather the examples of all processes, so that all processes must
+    call them.
+
+    A metric of one's own appends to ``codes`` why each example is undefined: 0 where it is not,
+    else 1 + the place in ``REASONS``; (N,), or (N, n_columns) where columns differ.
 
     Args:
+        n_columns: of how many columns ``codes`` speaks; 1 is for all alike.
         kwargs: of `torchmetrics.Metric`.
     """
 
@@ -33,12 +40,12 @@ class ExampleMetric(Metric):
     codes: list[Tensor]
     identity: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, n_columns: int = 1, **kwargs: Any) -> None:
         # The value is cheap, and a cached one would be stale after merge_state.
         super().__init__(**{"compute_with_cache": False, **kwargs})
         self._widths: dict[str, int] = {}
         self._dtypes: dict[str, torch.dtype | None] = {}
-        self._add_list("codes", dtype=torch.int64)
+        self._add_list("codes", n_columns, torch.int64)
         # MetricCollection takes two metrics with equal states for one and updates only the first.
         words = uuid.uuid4().fields[:3] + uuid.uuid4().fields[1:3]
         self.add_state("identity", torch.tensor(words), dist_reduce_fx="max")
@@ -83,23 +90,47 @@ class ExampleMetric(Metric):
             yield
 
     def _codes(self) -> Tensor:
-        """Why every example is undefined, (N,), by position in ``REASONS`` from 1; 0: it isn't."""
+        """Why examples are undefined, by position in ``REASONS`` from 1; 0: they aren't.
+
+        (N,) for all columns, or (N, columns).
+        """
         return self._rows("codes")
+
+    @abstractmethod
+    def _columns(self) -> dict[str, Tensor]:
+        """Every number by its column, (N,) or (N, stages), nan where it is undefined."""
+
+    @property
+    def undefined(self) -> dict[str, tuple[str, ...]]:
+        """By column the reason why each example has no value, "" where it has one.
+
+        A `ScalarMetric` has the one column "value", a `TableMetric` its numbers' names.
+        """
+        with self._gathered():
+            columns, codes = self._columns(), self._codes()
+        # What is nan has no value, also where no code says why.
+        reasons = ("", *self.REASONS, "value not a number")
+        found = {}
+        for k, (name, values) in enumerate(columns.items()):
+            code = codes if codes.dim() == 1 else codes[:, k]
+            code = code if len(code) else torch.zeros(len(values), dtype=torch.int64)
+            missing = values.isnan().unsqueeze(-1).flatten(1).any(1).to(code.device)
+            code = torch.where((code == 0) & missing, len(reasons) - 1, code)
+            found[name] = tuple(reasons[c] for c in code.tolist())
+        return found
 
     @property
     def excluded(self) -> dict[str, int]:
-        """How many examples are undefined, by reason."""
-        with self._gathered():
-            codes = self._codes()
-        return {
-            reason: int((codes == code).sum())
-            for code, reason in enumerate(self.REASONS, start=1)
-            if bool((codes == code).any())
-        }
+        """How many examples have no value in some column, by the first column's reason.
+
+        `undefined` tells the columns apart.
+        """
+        rows = zip(*self.undefined.values(), strict=True)
+        return dict(Counter(next(filter(None, row)) for row in rows if any(row)))
 
     @property
     def n_excluded(self) -> int:
-        """How many examples are undefined; `excluded` says why."""
+        """How many examples have no value in some column; `excluded` says why."""
         return sum(self.excluded.values())
 
     @property

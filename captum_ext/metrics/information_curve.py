@@ -133,6 +133,12 @@ class _InformationCurve(CurveMetric):
         exclude(x[:, 0] >= x[:, -1], NO_INFORMATION)
         return codes
 
+    def _columns(self) -> dict[str, Tensor]:
+        if not self._how.n_bins:
+            return super()._columns()
+        # Bins have no value per example; an image has one if its frames enter them.
+        return {"value": torch.where(self._codes() == 0, 0.0, torch.nan)}
+
     def _curves(self) -> Curve:
         if self._how.n_bins:
             raise ValueError(

@@ -46,8 +46,9 @@ def localization(
     """
     maps = _format_maps(attributions, reduction)
     inside = _format_masks(masks, maps)
-    undefined = _codes(maps, inside) != 0
-    flat = torch.where(undefined[:, None], 0.0, maps.flatten(1))
+    codes = _codes(maps, inside)
+    finite = torch.isfinite(maps).flatten(1).all(1, keepdim=True)
+    flat = torch.where(finite, maps.flatten(1), 0.0)
     hits = inside.flatten(1).to(flat)
     found = {
         "roc_auc": _roc_auc(flat, hits),
@@ -55,7 +56,8 @@ def localization(
         "pointing_game": _pointing_game(flat.view_as(maps), inside, tolerance),
         "energy": _energy(flat, hits),
     }
-    return {name: value.masked_fill(undefined, torch.nan) for name, value in found.items()}
+    columns = zip(SCORES, codes.unbind(1), strict=True)
+    return {name: found[name].masked_fill(code != 0, torch.nan) for name, code in columns}
 
 
 def _roc_auc(maps: Tensor, hits: Tensor) -> Tensor:
@@ -100,15 +102,21 @@ def _hits(maxima: Tensor, mask: Tensor, tolerance: float) -> Tensor:
 
 def _energy(maps: Tensor, hits: Tensor) -> Tensor:
     positive = maps.clamp_min(0)
-    # 0 / 0 is nan, as it should be.
     return (positive * hits).sum(1) / positive.sum(1)
 
 
 def _codes(maps: Tensor, inside: Tensor) -> Tensor:
-    """0, or why an image is undefined, by position in `Localization.REASONS` from 1."""
-    pixels = inside.flatten(1)
+    """0, or why a score is undefined, by position in `Localization.REASONS` from 1.
+
+    (N, scores).
+    """
+    pixels, values = inside.flatten(1), maps.flatten(1)
     codes = torch.where(pixels.any(1), 0, 2) + torch.where(pixels.all(1), 3, 0)
-    return torch.where(torch.isfinite(maps).flatten(1).all(1), codes, 1)
+    codes = torch.where(torch.isfinite(values).all(1), codes, 1)
+    by_score = codes[:, None].repeat(1, len(SCORES))
+    nothing = (codes == 0) & ~(values > 0).any(1)
+    by_score[nothing, SCORES.index("energy")] = 4
+    return by_score
 
 
 def _format_maps(attributions: Tensor, reduction: str) -> Tensor:
@@ -180,7 +188,12 @@ class Localization(TableMetric):
     ['energy', 'f1', 'mae', 'pointing_game', 'roc_auc']
     """
 
-    REASONS = ("attributions not finite", "annotation empty", "annotation full")
+    REASONS = (
+        "attributions not finite",
+        "annotation empty",
+        "annotation full",
+        "no positive attribution",
+    )
     higher_is_better = None
 
     def __init__(self, tolerance: float = 15.0, reduction: str = "sum", **kwargs: Any) -> None:
@@ -188,7 +201,7 @@ class Localization(TableMetric):
             raise ValueError(f"`tolerance` is a distance in pixels, but got {tolerance}.")
         if reduction not in REDUCTIONS:
             raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {reduction!r}.")
-        super().__init__(**kwargs)
+        super().__init__(len(SCORES), **kwargs)
         self.tolerance, self.reduction = tolerance, reduction
         for name in SCORES:
             self._add_list(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,11 +15,12 @@ from captum_ext.curve.similarity import ssim
 def signed_map(attributions: Tensor) -> Tensor:
     """Channels of images summed, scaled to [-1, 1] by the largest absolute value.
 
-    >>> signed_map(torch.tensor([[[[4.0]], [[-2.0]]]]))
-    tensor([[[1.]]], dtype=torch.float64)
+    A constant map is 0, also one that is constant up to rounding.
+
+    >>> signed_map(torch.tensor([[[[4.0, 2.0]], [[-2.0, -6.0]]]]))
+    tensor([[[ 0.5000, -1.0000]]], dtype=torch.float64)
     """
-    summed = _wide(attributions)
-    summed = summed.sum(1) if summed.dim() >= 4 else summed
+    summed = _summed(attributions, _wide(attributions))
     largest = summed.abs().flatten(1).amax(1).view(-1, *[1] * (summed.dim() - 1))
     return summed / largest.clamp_min(torch.finfo(summed.dtype).tiny)
 
@@ -26,11 +28,12 @@ def signed_map(attributions: Tensor) -> Tensor:
 def absolute_map(attributions: Tensor) -> Tensor:
     """Absolute values summed over channels, cut at the 99th percentile, scaled to [0, 1].
 
+    A constant map is 0, also one that is constant up to rounding.
+
     >>> absolute_map(torch.tensor([[0.0, -1.0, 2.0, 2.0]]))
     tensor([[0.0000, 0.5000, 1.0000, 1.0000]], dtype=torch.float64)
     """
-    summed = _wide(attributions).abs()
-    summed = summed.sum(1) if summed.dim() >= 4 else summed
+    summed = _summed(attributions, _wide(attributions).abs())
     flat = summed.flatten(1)
     low = flat.amin(1, keepdim=True)
     # By rank: torch.quantile refuses more than 16 million numbers.
@@ -45,51 +48,69 @@ def _wide(attributions: Tensor) -> Tensor:
     return attributions.detach().to(accumulation_dtype(attributions.device))
 
 
-def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's rank correlation of each pair of signed maps, (N,), equals sharing a rank.
+def _summed(attributions: Tensor, values: Tensor) -> Tensor:
+    """Values summed over channels of images; 0 where they are constant up to rounding.
 
-    >>> spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.1, 0.4, 0.9]])).round(decimals=3)
+    A constant map that was enlarged differs by rounding errors, whose ranks are a picture.
+    """
+    summed, size = (m.sum(1) if m.dim() >= 4 else m for m in (values, _wide(attributions).abs()))
+    flat = summed.flatten(1)
+    spread = flat.amax(1) - flat.amin(1)
+    eps = torch.finfo(attributions.dtype).eps if attributions.is_floating_point() else 0.0
+    rounding = 4 * eps * size.flatten(1).amax(1)
+    level = (spread <= rounding).view(-1, *[1] * (summed.dim() - 1))
+    return torch.where(level, 0.0, summed)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How alike two maps are, (N,): 1 for equal maps.
+
+    Args:
+        read: what is compared of maps (N, ...); called once for each map.
+        compare: from two readings to a number per example.
+
+    >>> maps = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.1, 0.4, 0.9]])
+    >>> SIMILARITIES["spearman"](*maps).round(decimals=3)
     tensor([1.], dtype=torch.float64)
     """
-    return pearson(_ranks(signed_map(a)), _ranks(signed_map(b)))
+
+    read: Callable[[Tensor], Tensor]
+    compare: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.compare(self.read(a), self.read(b))
 
 
-def abs_spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's rank correlation of each pair of absolute maps, (N,).
-
-    >>> maps = torch.tensor([[1.0, -2.0, 3.0]]), torch.tensor([[-1.0, 2.0, 3.0]])
-    >>> abs_spearman(*maps).round(decimals=3)
-    tensor([1.], dtype=torch.float64)
-    """
-    return pearson(_ranks(absolute_map(a)), _ranks(absolute_map(b)))
+def is_constant(reading: Tensor) -> Tensor:
+    """Which readings have nothing to compare, (N,)."""
+    flat = reading.flatten(1)
+    return flat.amax(1) == flat.amin(1)
 
 
-def structural(a: Tensor, b: Tensor) -> Tensor:
-    """SSIM in two dimensions of each pair of absolute maps of images, (N,).
-
-    >>> image = torch.rand(1, 3, 16, 16)
-    >>> structural(image, image).round(decimals=3)
-    tensor([1.], dtype=torch.float64)
-    """
-    _require_images(a, "ssim")
-    return ssim(absolute_map(a)[:, None], absolute_map(b)[:, None])
+def signed_ranks(maps: Tensor) -> Tensor:
+    """Ranks of signed maps, (N, features), equals sharing a rank."""
+    return _ranks(signed_map(maps))
 
 
-def hog(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation of the histograms of gradients of absolute maps, (N,).
+def absolute_ranks(maps: Tensor) -> Tensor:
+    """Ranks of absolute maps, (N, features), equals sharing a rank."""
+    return _ranks(absolute_map(maps))
+
+
+def picture(maps: Tensor) -> Tensor:
+    """Absolute maps of images, (N, 1, height, width)."""
+    _require_images(maps, "ssim")
+    return absolute_map(maps)[:, None]
+
+
+def histograms(maps: Tensor) -> Tensor:
+    """Histograms of gradients of absolute maps of images, (N, bins).
 
     Cells of 16 x 16 pixels as in the paper, smaller ones where an image has no room for a
     block of 3 x 3 of them. Needs scikit-image.
-
-    >>> image = torch.rand(1, 3, 48, 48)
-    >>> hog(image, image).round(decimals=3)
-    tensor([1.], dtype=torch.float64)
     """
-    _require_images(a, "hog")
-    return pearson(_histograms(absolute_map(a)), _histograms(absolute_map(b))).to(a.device)
-
-
-def _histograms(maps: Tensor) -> Tensor:
+    _require_images(maps, "hog")
     try:
         from skimage.feature import hog as histogram
     except ImportError as error:
@@ -97,17 +118,32 @@ def _histograms(maps: Tensor) -> Tensor:
             "The similarity 'hog' needs scikit-image: pip install 'captum_ext[demo]', or leave "
             "it out of `similarity`."
         ) from error
-    cell = max(1, min(16, min(maps.shape[1:]) // 3))
-    made = [histogram(m, pixels_per_cell=(cell, cell)) for m in maps.cpu().numpy()]
-    return torch.stack([torch.from_numpy(h).to(torch.float64) for h in made])
+    cell = max(1, min(16, min(maps.shape[2:]) // 3))
+    pictures = absolute_map(maps).cpu().numpy()
+    made = [torch.from_numpy(histogram(m, pixels_per_cell=(cell, cell))) for m in pictures]
+    return torch.stack(made).to(accumulation_dtype(maps.device)).to(maps.device)
 
 
-SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "spearman": spearman,
-    "abs_spearman": abs_spearman,
-    "ssim": structural,
-    "hog": hog,
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each pair of rows, (N,), nan where a row is constant.
+
+    >>> rows = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    >>> pearson(rows, -rows)
+    tensor([-1.0000,     nan])
+    """
+    constant = is_constant(a) | is_constant(b)
+    a, b = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (a, b))
+    found = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    return found.masked_fill(constant, torch.nan)
+
+
+SIMILARITIES: dict[str, Similarity] = {
+    "spearman": Similarity(signed_ranks, pearson),
+    "abs_spearman": Similarity(absolute_ranks, pearson),
+    "ssim": Similarity(picture, ssim),
+    "hog": Similarity(histograms, pearson),
 }
+"""Rank correlation of signed and of absolute maps, SSIM in two dimensions, correlation of HOG."""
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -116,12 +152,6 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     if not names or any(name not in SIMILARITIES for name in names):
         raise ValueError(f"`similarity` is some of {[*SIMILARITIES]}, but got {list(names)}.")
     return names
-
-
-def pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of each pair of rows, (N,), nan where a row is constant."""
-    a, b = (m.flatten(1) - m.flatten(1).mean(1, keepdim=True) for m in (a, b))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
 def _ranks(maps: Tensor) -> Tensor:

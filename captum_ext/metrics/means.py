@@ -22,6 +22,9 @@ class ScalarMetric(ExampleMetric):
     def _values(self) -> Tensor:
         """The value of every example, (N,), nan where it is undefined."""
 
+    def _columns(self) -> dict[str, Tensor]:
+        return {"value": self._values()}
+
     def _statistic(self) -> tuple[int, Callable[[Tensor], Tensor]]:
         """How many examples count, and the metric of resamples of them.
 
@@ -67,6 +70,9 @@ class TableMetric(ExampleMetric):
     @abstractmethod
     def _tables(self) -> dict[str, Tensor]:
         """By name (N,) or (N, stages), nan where undefined."""
+
+    def _columns(self) -> dict[str, Tensor]:
+        return self._tables()
 
     def compute(self) -> dict[str, Tensor]:
         """The mean of each number where it is defined; nan without any."""

@@ -12,7 +12,12 @@ from torchmetrics.utilities import rank_zero_warn
 
 from captum_ext._typing import Inputs, Target, Tensors
 from captum_ext.metrics.borrowed import Borrowed
-from captum_ext.metrics.map_similarity import SIMILARITIES, check_names
+from captum_ext.metrics.map_similarity import (
+    SIMILARITIES,
+    Similarity,
+    check_names,
+    is_constant,
+)
 from captum_ext.metrics.means import TableMetric
 from captum_ext.metrics.randomize import (
     Initializer,
@@ -30,15 +35,16 @@ MakeMethod = Callable[[nn.Module], Any]
 class _SanityCheck(TableMetric):
     """Similarities of pairs of maps, (N, stages) each, and their mean; the original is left out."""
 
-    REASONS = ("map not finite",)
+    REASONS = ("map not finite", "map not finite after randomization", "map constant")
     higher_is_better = False
     n_stages: Tensor
 
     def __init__(self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Any) -> None:
         names = check_names(similarity)
-        super().__init__(**kwargs)
+        super().__init__(len(names), **kwargs)
         self._borrowed, self.similarity = Borrowed(make_method), names
         self.add_state("n_stages", torch.tensor(0), dist_reduce_fx="max")
+        self._add_list("gone", len(names), torch.int64)
         for name in names:
             self._add_list(f"similarity_{name}")
 
@@ -64,25 +70,52 @@ class _SanityCheck(TableMetric):
                 f"`model` has {len(others)} stages, but those before had {int(self.n_stages)}: use "
                 "one metric per model."
             )
-        maps = torch.stack([original, *others], 1)
-        finite = torch.isfinite(maps).flatten(1).all(1)
-        safe = torch.where(finite.view(-1, *[1] * (maps.dim() - 1)), maps, 0.0)
-        rows = {}
+        maps = [original, *others]
+        finite = torch.stack([torch.isfinite(m).flatten(1).all(1) for m in maps], 1)
+        broken = torch.where(finite.all(1), 0, 2).masked_fill(~finite[:, 0], 1)
+        safe = [
+            torch.where(fine.view(-1, *[1] * (m.dim() - 1)), m, 0.0)
+            for m, fine in zip(maps, finite.unbind(1), strict=True)
+        ]
+        rows, codes, gone = {}, [], []
         for name in self.similarity:
-            made = [SIMILARITIES[name](safe[:, 0], other) for other in safe[:, 1:].unbind(1)]
-            rows[f"similarity_{name}"] = torch.stack(made, 1).masked_fill(
-                ~finite[:, None], torch.nan
-            )
-        self._append(codes=torch.where(finite, 0, 1), **rows)
+            values, constant = _compared(SIMILARITIES[name], safe)
+            code = torch.where((broken == 0) & constant[:, 0], 3, broken)
+            vanished = constant[:, 1:] & (code == 0)[:, None]
+            values = values.masked_fill(vanished, 0.0).masked_fill((code != 0)[:, None], torch.nan)
+            rows[f"similarity_{name}"] = values
+            codes.append(code)
+            gone.append(vanished)
+        self._append(codes=torch.stack(codes, 1), gone=torch.stack(gone, 2), **rows)
         self.n_stages.fill_(len(others))
 
+    def _shape(self) -> tuple[int, int]:
+        return (-1, max(1, int(self.n_stages)))
+
     def _tables(self) -> dict[str, Tensor]:
-        shape = (-1, max(1, int(self.n_stages)))
+        shape = self._shape()
         return {name: self._rows(f"similarity_{name}").view(shape) for name in self.similarity}
+
+    @property
+    def vanished(self) -> dict[str, Tensor]:
+        """Of how many examples the map became constant, by similarity, at each stage, (stages,).
+
+        Such a map did notice that the model changed: it has similarity 0.
+        """
+        with self._gathered():
+            gone = self._rows("gone").view(*self._shape(), len(self.similarity)).sum(0)
+        return dict(zip(self.similarity, gone.unbind(1), strict=True))
 
     def by_stage(self) -> dict[str, Tensor]:
         """The mean of each similarity over examples, (stages,)."""
         return {name: table.nanmean(0) for name, table in self.per_example.items()}
+
+
+def _compared(similarity: Similarity, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The first map with each other, (N, stages), and which maps have nothing to compare."""
+    first, *others = (similarity.read(m) for m in maps)
+    values = torch.stack([similarity.compare(first, other) for other in others], 1)
+    return values, torch.stack([is_constant(reading) for reading in (first, *others)], 1)
 
 
 class ParameterRandomization(_SanityCheck):

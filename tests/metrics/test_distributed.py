@@ -30,7 +30,14 @@ def data():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(4, 3, 16, 16, generator=generator)
     images[:, :, :8] = 0.8 + 0.2 * images[:, :, :8]
-    return images, torch.rand(4, 3, 16, 16, generator=generator)
+    maps = torch.rand(4, 3, 16, 16, generator=generator)
+    maps[1, 0, 0, 0], maps[3] = torch.nan, -1.0
+    return images, maps
+
+
+def reasons_of(metric):
+    """`undefined` as numbers."""
+    return torch.tensor([[len(reason) for reason in row] for row in metric.undefined.values()])
 
 
 def summaries(part):
@@ -58,6 +65,7 @@ def summaries(part):
         found.append(torch.tensor(metric.n_excluded))
     found += [metrics[0].per_example, metrics[3].per_example]
     found += [*localizer.compute().values(), *check.by_stage().values()]
+    found += [reasons_of(one) for one in (*metrics, localizer, check)]
     return [value.cpu() for value in (*found, *group.compute().values())]
 
 

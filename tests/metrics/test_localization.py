@@ -135,6 +135,16 @@ def test_undefined_images_are_nan_counted_and_left_out(pair):
         torch.testing.assert_close(value, rows[3:].mean())
 
 
+def test_energy_of_a_map_without_positive_values_has_a_reason_and_the_other_scores_a_value(pair):
+    maps, masks = pair
+    metric = Localization()
+    metric.update(-maps.abs() - 1, masks)
+    assert metric.undefined["energy"] == ("no positive attribution",) * 5
+    assert metric.undefined["roc_auc"] == ("",) * 5
+    assert metric.excluded == {"no positive attribution": 5}
+    assert metric.per_example["roc_auc"].isfinite().all()
+
+
 def test_state_survives_forward_pickle_merge_and_reset(pair):
     maps, masks = pair
     whole, left, right = Localization(), Localization(), Localization()

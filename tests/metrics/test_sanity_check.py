@@ -237,8 +237,48 @@ def test_maps_with_nan_are_counted_and_left_out(net, images):
 
     check = check_of(net, images, make_method=Broken)
     assert check.excluded == {"map not finite": 1}
+    assert check.undefined["spearman"] == ("map not finite", "", "")
     assert check.per_example["spearman"][0].isnan().all()
     assert all(value.isfinite() for value in check.compute().values())
+
+
+class Known:
+    """A method that gives known maps, one batch for each call."""
+
+    def __init__(self, *maps):
+        self.maps = [*maps]
+
+    def attribute(self, inputs, target=None):
+        return self.maps.pop(0)
+
+
+def test_a_map_that_vanishes_has_similarity_0_and_one_that_never_was_has_no_value(net, images):
+    noise = torch.randn(3, 1, 12, 14, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros_like(noise)
+    first, second = noise.clone(), noise.clone()
+    first[1] = 0.7
+    second[2] = 0
+    method = Known(first, second, noise, noise, noise, noise, nothing)
+    check = ParameterRandomization(lambda model: method, similarity=[*RANKS, "ssim", "hog"])
+    check.update(net, images, target=1)
+    for name, values in check.per_example.items():
+        torch.testing.assert_close(values[0], torch.tensor([1.0] * 5 + [0.0]).double())
+        assert values[1].isnan().all()
+        torch.testing.assert_close(values[2], torch.tensor([0.0] + [1.0] * 4 + [0.0]).double())
+        assert check.vanished[name].tolist() == [1, 0, 0, 0, 0, 2]
+        assert check.undefined[name] == ("", "map constant", "")
+    assert check.excluded == {"map constant": 1}
+
+
+def test_rounding_errors_of_a_constant_map_are_no_picture(net, images):
+    low = torch.full((3, 1, 3, 3), 0.3)
+    size = (12, 14)
+    enlarged = nn.functional.interpolate(low, size, mode="bilinear", align_corners=False)
+    shaken = enlarged * (1 + 1e-7 * torch.randn(3, 1, *size).sign())
+    assert (shaken != shaken[0, 0, 0, 0]).any()
+    check = ParameterRandomization(lambda model: Known(shaken), similarity=RANKS, keep_maps=0)
+    check.update(net, images, target=1)
+    assert check.n_excluded == 3
 
 
 def test_state_merges_and_pickles_and_the_method_is_borrowed(net, images):
