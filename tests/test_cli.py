@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from captum_ext.cli import main
+from captum_ext.cli.models import load_model, name_of, predict
 
 FACTORY = """
 import torch
@@ -257,3 +258,120 @@ def test_weights_that_can_not_be_fetched_are_named(folder, capsys, monkeypatch):
     sentence = refused(capsys, "--model", "torchvision:resnet18")
     assert "resnet18-f37072fd.pth" in sentence
     assert "pass its path as `weights`" in sentence
+
+
+SIGMOIDS = """
+import torch
+from torch import nn
+from torchvision import models
+from captum_ext import ImageClassifier
+
+def made(n, **options):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(900, n))
+    return ImageClassifier(net.eval(), [0.5] * 3, [0.5] * 3, **options)
+
+def binary():
+    return made(1, activation="sigmoid")
+
+def named():
+    return made(1, class_names=["weed", "crop"], activation="sigmoid")
+
+def detector():
+    return made(1, class_names=["crack"], activation="sigmoid")
+
+def labels():
+    return made(3, activation="sigmoid")
+
+def softmax():
+    return made(1)
+
+class Plain(nn.Module):
+    def forward(self, x):
+        return x.mean((1, 2, 3))[:, None]
+
+def plain():
+    return Plain()
+
+def normalized():
+    return made(3, transform=models.ResNet18_Weights.DEFAULT.transforms())
+
+def wordless():
+    raise KeyError
+
+def tuples():
+    return ImageClassifier(Two(), [0.5] * 3, [0.5] * 3)
+
+class Two(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)), x
+"""
+
+
+@pytest.fixture
+def sigmoids(folder):
+    (folder / "sigmoids.py").write_text(SIGMOIDS)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("factory", "names"),
+    [
+        ("binary", ["class 0", "class 1"]),
+        ("named", ["weed", "crop"]),
+        ("detector", ["not crack", "crack"]),
+        ("labels", ["class 0", "class 1", "class 2"]),
+    ],
+)
+def test_one_logit_makes_two_classes_and_several_make_labels(factory, names, sigmoids):
+    model = load_model(f"sigmoids.py:{factory}", None, torch.device("cpu"))
+    probabilities = predict(model, torch.rand(2, 3, 32, 32))
+    assert probabilities.shape == (2, len(names))
+    assert [name_of(model, k) for k in range(len(names))] == names
+
+
+def test_binary_and_multi_label_models_work_in_every_command(sigmoids, capsys):
+    (sigmoids / "images").mkdir()
+    for k in range(2):
+        Image.open("image.png").save(f"images/{k}.png")
+    (sigmoids / "labels.csv").write_text("0.png,0\n1.png,1\n")
+    data = ("--labels", "labels.csv", "--all-images", "--metrics", "insertion,information")
+    effort = ("--methods", "ig", "--steps", "2")
+    calls = {
+        "binary": (["explain", "image.png", "--target", "1"], ["evaluate", "images", *data]),
+        "labels": (["sanity", "image.png"], ["evaluate", "images", *data, "--out", "o"]),
+    }
+    for factory, both in calls.items():
+        for call in both:
+            assert main([*call, "--model", f"sigmoids.py:{factory}", *effort]) == 0
+        assert "2 of 2 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("softmax", '`activation` "softmax" gives 1 for a single logit'),
+        ("plain", "one number per image, not the probabilities"),
+        ("normalized", "`transform` normalizes with mean"),
+        ("wordless", "fails with KeyError"),
+        ("tuples", "must return a tensor of logits"),
+        ("Plain.forward", "does not define"),
+    ],
+)
+def test_models_that_give_no_probabilities_get_one_clear_sentence(factory, words, sigmoids, capsys):
+    assert words in refused(capsys, "--model", f"sigmoids.py:{factory}")
+
+
+def test_random_weights_are_the_same_in_every_run(folder):
+    cpu = torch.device("cpu")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = load_model("torchvision:squeezenet1_1", "random", cpu).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    second = load_model("torchvision:squeezenet1_1", "random", cpu).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_random_weights_are_for_torchvision(folder, capsys):
+    assert "--weights random is for torchvision:NAME" in refused(capsys, "--weights", "random")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torchvision import transforms
 
-from captum_ext.classifier import ImageClassifier, Transform, load_weights
+from captum_ext.classifier import (
+    ImageClassifier,
+    Transform,
+    load_weights,
+    require_unit_images,
+)
 from captum_ext.cli.errors import CallError, as_call_error
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -27,7 +35,10 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         "path/to/file.py:factory, a function that returns an ImageClassifier",
     )
     command.add_argument(
-        "--weights", metavar="FILE", help="a state dict; for torchvision also `random`"
+        "--weights",
+        metavar="FILE",
+        help="a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
+        "`random`, the same in every run",
     )
     command.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
     command.add_argument(
@@ -41,7 +52,7 @@ def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Modul
     Raises:
         CallError: if there is no such model, factory or file, or the weights don't fit.
     """
-    with as_call_error():
+    with as_call_error(), _seeded():
         if spec == DEFAULT_MODEL:
             model: nn.Module = ImageClassifier.from_efficientnet_lite0()
             _load(model, weights)
@@ -57,10 +68,30 @@ def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Modul
                 f"--model is {DEFAULT_MODEL}, torchvision:NAME or path/to/file.py:factory, "
                 f"but got {spec!r}."
             )
-    return model.eval().to(device)
+    if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
+        # Labels of two classes are 0 and 1, also for a model of one output.
+        model.both_classes = model.activation != "softmax"
+    try:
+        return model.eval().to(device)
+    except Exception as error:
+        raise CallError(f"--model can't be used on {device}: {_words(error)}.") from error
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random parameters are the same in every process and run; the caller's state is kept."""
+    # Not torch.manual_seed, which would also seed the generators of other devices.
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 def _load(model: nn.Module, weights: str | None) -> None:
+    if weights == "random":
+        raise CallError("--weights random is for torchvision:NAME: leave it out, or give a FILE.")
     if weights is not None:
         load_weights(model.model if isinstance(model, ImageClassifier) else model, Path(weights))
 
@@ -68,7 +99,7 @@ def _load(model: nn.Module, weights: str | None) -> None:
 def _from_file(spec: str) -> nn.Module:
     path, _, name = spec.rpartition(":")
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise CallError(f"--model names the file {file}, which does not exist.")
     module_spec = importlib.util.spec_from_file_location(file.stem, file)
     if module_spec is None or module_spec.loader is None:
@@ -78,7 +109,7 @@ def _from_file(spec: str) -> nn.Module:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        raise CallError(f"--model: {file} fails with {type(error).__name__}: {error}.") from error
+        raise CallError(f"--model: {file} fails with {_words(error)}.") from error
     finally:
         sys.path.pop(0)
     factory: Any = getattr(module, name, None)
@@ -87,10 +118,20 @@ def _from_file(spec: str) -> nn.Module:
     try:
         model = factory()
     except Exception as error:
-        raise CallError(f"--model: {spec} fails with {type(error).__name__}: {error}.") from error
+        raise CallError(f"--model: {spec} fails with {_words(error)}.") from error
     if not isinstance(model, nn.Module):
-        raise CallError(f"--model: {spec} must return an nn.Module, but gave {type(model)}.")
+        raise CallError(
+            f"--model: {spec} must return an nn.Module, such as captum_ext.ImageClassifier(model, "
+            f"mean, std), but gave {type(model).__name__}."
+        )
     return model
+
+
+def _words(error: BaseException) -> str:
+    """An exception in one line that is never empty."""
+    lines = str(error).splitlines()
+    name = type(error).__name__
+    return f"{name}: {lines[0].rstrip('.')}" if lines and lines[0].strip() else name
 
 
 def transform_of(model: nn.Module) -> Transform:
@@ -111,24 +152,44 @@ def name_of(model: nn.Module, index: int) -> str:
 def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Probabilities, (N, classes), checked to be some.
 
+    Rows sum to 1, except under another activation of an `ImageClassifier` than a softmax.
+
     Raises:
-        CallError: if the model fails, gives nan, or something that is no probability.
+        CallError: if images leave [0, 1], the model fails, gives nan, or something that is no
+            probability.
     """
+    with as_call_error("IMAGE: "):
+        require_unit_images(model, images)
     try:
         with torch.no_grad():
             output = model(images)
     except Exception as error:
         shape = tuple(images.shape)
-        raise CallError(f"--model fails on images of shape {shape}: {error}") from error
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        raise CallError("--model must return one row of class probabilities per image.")
+        raise CallError(f"--model fails on images of shape {shape}: {_words(error)}.") from error
+    if not isinstance(output, Tensor) or output.shape[:1] != images.shape[:1] or output.dim() > 2:
+        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise CallError(
+            "--model must return one row of class probabilities per image, but gave "
+            f"{what} for {len(images)}."
+        )
     if not output.isfinite().all():
         raise CallError("--model gives nan or infinite probabilities for this image.")
-    sums = output.double().sum(1)
-    if output.min() < 0 or not torch.allclose(sums, torch.ones_like(sums), atol=1e-2):
+    if output.dim() < 2 or output.shape[1] < 2:
         raise CallError(
-            "--model must return probabilities, but its rows do not sum to 1: return "
-            "captum_ext.ImageClassifier(model, mean, std) from the factory."
+            "--model gives one number per image, not the probabilities of two classes or more: "
+            "return captum_ext.ImageClassifier(model, mean, std, class_names=..., "
+            'activation="sigmoid") from the factory, with a model of one logit.'
+        )
+    sums = output.double().sum(1)
+    exclusive = not isinstance(model, ImageClassifier) or model.activation == "softmax"
+    off = exclusive and not torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
+    if output.min() < 0 or output.max() > 1 + 1e-4 or off:
+        raise CallError(
+            "--model must return probabilities, but its rows "
+            + ("do not sum to 1: " if off else "leave [0, 1]: ")
+            + "return captum_ext.ImageClassifier(model, mean, std) from the factory; for a binary "
+            'or multi-label model with activation="sigmoid", for one that gives probabilities '
+            "itself with activation=None."
         )
     return output
 

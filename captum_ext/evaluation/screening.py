@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ext._typing import Forward
+from captum_ext.classifier import is_right, outside_unit, require_unit_images
 from captum_ext.evaluation.data import Example, first_line
 
 
@@ -27,7 +28,14 @@ def screen(forward_func: Forward, group: list[Example], only_correct: bool) -> l
     """Each example with the model's prediction; one forward pass each.
 
     The probability is that of the class that is explained.
+
+    Raises:
+        ValueError: if the model can't be right or wrong, or all of several images leave the
+            [0, 1] of an `ImageClassifier`, as those of a normalized data set do.
     """
+    images = [example.image for example in group if example.image is not None]
+    if len(images) > 1 and all(outside_unit(forward_func, image) for image in images):
+        require_unit_images(forward_func, images)
     return [_screen(forward_func, example, only_correct) for example in group]
 
 
@@ -39,6 +47,8 @@ def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Scre
         return _out(example, image, f"its image is {image.dtype}, not floating point")
     if not image.isfinite().all():
         return _out(example, image, "its image has nan or inf")
+    if outside_unit(forward_func, image):
+        return _out(example, image, "its image leaves [0, 1]")
     try:
         # One at a time: an answer must not depend on the others in a group.
         with torch.no_grad():
@@ -57,7 +67,12 @@ def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Scre
     if not 0 <= target < n_classes:
         reason: str | None = f"its class {target} is not one of the model's {n_classes}"
         return Screened(example, image, target, prediction, None, reason)
-    wrong = only_correct and target != prediction
+    if only_correct and n_classes == 1:
+        raise ValueError(
+            "`only_correct` needs two classes or more, but `forward_func` has one output: give "
+            "`ImageClassifier` two `class_names`, so that labels 0 and 1 are targets."
+        )
+    wrong = only_correct and not is_right(forward_func, answer[0], target)
     reason = "not classified correctly" if wrong else None
     return Screened(example, image, target, prediction, float(answer[0, target]), reason)
 

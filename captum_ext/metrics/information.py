@@ -17,11 +17,11 @@ from captum_ext.curve import (
     Frames,
     FrameSource,
     MultiScaleSimilarity,
-    probability_and_correctness,
     rank,
     read,
 )
 from captum_ext.curve.codec import from_bytes, to_bytes
+from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.information_protocol import LEVELS, InformationProtocol
 from captum_ext.metrics.perturbation import format_attributions, require_probabilities
 
@@ -75,14 +75,14 @@ def _read(
         # First, so that its threads work beside the model.
         if "entropy" in levels:
             readings["entropy"] = stack.enter_context(CompressedSize(how.codec))
-        readings["answers"] = lambda points, rows: probability_and_correctness(score, points, rows)
+        readings["answers"] = lambda points, rows: answers(score, points, rows)
         if "ms_ssim" in levels:
             similarity = MultiScaleSimilarity(from_bytes(to_bytes(images), images))
             readings["ms_ssim"] = lambda points, rows: similarity(points[0], rows)
         values = read(frames, list(readings.values()), score.chunk)
     found = {name: value.to(images.device) for name, value in zip(readings, values, strict=True)}
-    answers = found.pop("answers")
-    return {**found, "probability": answers[..., 0], "correct": answers[..., 1]}
+    given = found.pop("answers")
+    return {**found, "probability": given[..., 0], "correct": correctness(given)}
 
 
 def format_images(inputs: Inputs, levels: Sequence[str]) -> Tensor:

@@ -223,7 +223,8 @@ class AccuracyInformationCurve(_InformationCurve):
 
     Kapishnikov et al. (ICCV 2019); Yang, Wang and Bilgic (CVPR 2023, section 5.2) propose
     MS-SSIM as the measure of information. An image counts as right where no class has a
-    higher probability than its target.
+    higher probability than its target; where classes don't exclude one another (sigmoids, whose
+    rows don't sum to 1), where its target's is at least .5.
 
     Presets: "idgi" (the default) puts the frames of all images into 100 bins of x: it has no
     value per example. "xrai" and "tmlr" make a curve per image, rescaled between its base and

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from captum_ext._captum import Score, format_baselines, format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
+from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
 from captum_ext.curve.level import element_fraction
 from captum_ext.curve.ranking import REDUCTIONS
@@ -84,6 +85,7 @@ def perturb(
 ) -> tuple[Curve, Tensor]:
     """The curve of every example, and why it is undefined (0: it isn't)."""
     tensors = format_inputs(inputs)
+    require_unit_images(forward_func, tensors)
     maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
     references = _references(how.reference, baselines, tensors)
     ranking = rank(maps, feature_mask, how.reduction, how.seed)
@@ -116,7 +118,7 @@ def require_probabilities(answers: Tensor) -> None:
         raise ValueError(
             "`forward_func` must return probabilities in [0, 1], but gave "
             f"{float(answers[outside][0]):.4g}: wrap a classifier of images in "
-            "`captum_ext.ImageClassifier`, or add a softmax."
+            "`captum_ext.ImageClassifier`, or add a softmax or sigmoid."
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
 from captum_ext._typing import Inputs, Target, Tensors
+from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.borrowed import Borrowed
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
@@ -183,6 +184,7 @@ class ParameterRandomization(_SanityCheck):
         """
         if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
             raise TypeError(f"`model` is a module with parameters, but got {type(model).__name__}.")
+        require_unit_images(model, inputs)
         twin = copy.deepcopy(model)
         with execution_order(twin) as called:
             original = self._explain(twin, inputs, target, additional_forward_args)
@@ -313,6 +315,7 @@ class DataRandomization(_SanityCheck):
         additional_forward_args: Any = None,
     ) -> None:
         """Adds examples, explained under both models; neither is kept."""
+        require_unit_images(model, inputs)
         original, other = (
             self._explain(m, inputs, target, additional_forward_args)
             for m in (model, randomized_model)

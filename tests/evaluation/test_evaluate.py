@@ -15,6 +15,7 @@ from captum.attr import (
 )
 from torch.utils.data import DataLoader, TensorDataset
 
+from captum_ext import ImageClassifier
 from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG
 from captum_ext.evaluation import evaluate
 from captum_ext.metrics import Insertion
@@ -226,3 +227,42 @@ def test_files_hold_what_the_object_says(net, tmp_path):
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
     assert [float(row["insertion"]) for row in rows] == [r["insertion"] for r in found.records]
     assert len(list(csv.DictReader((tmp_path / "e.csv").open()))) == 10
+
+
+def flat_classifier(n, **options):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 20 * 16, n))
+    return ImageClassifier(net, [0.5] * 3, [0.5] * 3, **options).eval()
+
+
+def test_a_normalized_data_set_is_refused():
+    classifier = flat_classifier(5)
+    with pytest.raises(ValueError, match=r"images must be in \[0, 1\].*without normalization"):
+        run(classifier, [(2 * x - 1, t) for x, t in data()])
+
+
+def test_one_image_outside_the_unit_range_is_left_out():
+    items = data()
+    items[2] = (items[2][0] * 3 - 1, items[2][1])
+    found = run(flat_classifier(5), items)
+    assert found.reasons == {"its image leaves [0, 1]": 1}
+
+
+def test_a_label_of_several_is_right_where_it_is_probable():
+    classifier = flat_classifier(5, activation="sigmoid")
+    items = data(8)
+    probable = [bool(classifier(x[None])[0, t] >= 0.5) for x, t in items]
+    top = [int(classifier(x[None]).argmax()) == t for x, t in items]
+    assert 0 < sum(probable) < 8
+    assert sum(top) != sum(probable)
+    found = run(classifier, items, only_correct=True)
+    assert [one.reason is None for one in found.seen] == probable
+
+
+def test_two_classes_in_one_logit_are_targets_once_they_have_names():
+    items = [(x, k % 2) for k, (x, _) in enumerate(data(6))]
+    classifier = flat_classifier(1, activation="sigmoid", class_names=["no", "yes"])
+    found = run(classifier, items)
+    assert len(found.kept) == 6
+    with pytest.raises(ValueError, match="`only_correct` needs two classes or more"):
+        run(flat_classifier(1, activation="sigmoid"), items, only_correct=True)

@@ -18,7 +18,7 @@ from captum_ext.metrics import (
     softmax_information_curve,
 )
 from captum_ext.metrics.binned import BinnedPoints
-from captum_ext.metrics.information import rescaled
+from captum_ext.metrics.information import measure, rescaled
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
 TARGET = torch.tensor([1, 0, 4, 2])
@@ -333,3 +333,22 @@ def test_curve_of_the_preset_idgi_is_one_row(model, images, maps):
     curve = metric.curve()
     assert isinstance(curve, Curve)
     torch.testing.assert_close(curve.y.mean(), metric.compute())
+
+
+def sigmoids(weights):
+    """Three labels that don't exclude one another, from the mean of an image."""
+    return lambda x: (x.mean((1, 2, 3))[:, None] * torch.tensor(weights)).sigmoid()
+
+
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_labels_that_do_not_exclude_one_another_are_right_where_they_are_probable(n_labels):
+    images = torch.rand(2, 3, 32, 32)
+    # The second label is never the most probable one, but probable once the image is bright.
+    model = sigmoids([9.0, 3.0, -2.0] if n_labels == 3 else [3.0])
+    target = 1 if n_labels == 3 else 0
+    found = measure(
+        INFORMATION_PRESETS["tmlr"], ["ms_ssim"], lambda x: model(x - 0.25), images, images,
+        baselines=0.0, target=target,
+    )  # fmt: skip
+    assert torch.equal(found["correct"], (found["probability"] >= 0.5).double())
+    assert 0 < found["correct"].mean() < 1
