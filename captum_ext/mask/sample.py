@@ -101,6 +101,5 @@ class Sample:
 
 def _seed(keys: Sequence[int]) -> int:
     """One seed from several numbers, without the collisions of their sum."""
-    return int(
-        np.random.SeedSequence([k % 2**64 for k in keys]).generate_state(1, np.uint64)[0] >> 1
-    )
+    words = np.random.SeedSequence([k % 2**64 for k in keys]).generate_state(1, np.uint64)
+    return int(words[0]) >> 1
