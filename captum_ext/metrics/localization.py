@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torchvision.tv_tensors import BoundingBoxes
 
 from captum_ext._captum import accumulation_dtype
 from captum_ext.curve.ranking import REDUCTIONS
@@ -27,7 +28,7 @@ def localization(
     Args:
         attributions: (N, C, H, W) or (N, H, W), larger where the evidence is stronger.
         masks: (N, H, W) or (N, 1, H, W), nonzero inside; or for each image its boxes
-            (boxes, 4) as x0, y0, x1, y1 in pixels, whose union is inside.
+            (boxes, 4) as x0, y0, x1, y1 in pixels or as `BoundingBoxes`, whose union is inside.
         tolerance: how many pixels beside the annotation still hit, in the pointing game.
         reduction: how channels become one map: "sum" or "abs_sum".
 
@@ -152,8 +153,13 @@ def boxes_to_masks(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
     """Masks (N, height, width) of the pixels whose center lies in a box of their image.
 
     Args:
-        boxes: for each image (boxes, 4), x0, y0, x1, y1 in pixels from the corner.
+        boxes: for each image (boxes, 4), x0, y0, x1, y1 in pixels from the corner; or torchvision's
+            `BoundingBoxes`, which say themselves whether they are XYXY, XYWH or CXCYWH.
         height, width: of the images.
+
+    Raises:
+        ValueError: if boxes are rotated, of a canvas of another size, not finite, or end before
+            they start.
 
     >>> boxes_to_masks([torch.tensor([[1.0, 0.0, 3.0, 1.0]])], 2, 3).int()
     tensor([[[0, 1, 1], [0, 0, 0]]], dtype=torch.int32)
@@ -161,14 +167,43 @@ def boxes_to_masks(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
     for mask, image_boxes in zip(masks, boxes, strict=True):
-        numbers = torch.as_tensor(image_boxes, dtype=torch.float32).cpu()
-        if numbers.numel() and (numbers.dim() != 2 or numbers.shape[1] != 4):
-            raise ValueError(
-                f"`masks` as boxes are (boxes, 4) for each image, but got {tuple(numbers.shape)}."
-            )
-        for x0, y0, x1, y1 in numbers.reshape(-1, 4).tolist():
+        for x0, y0, x1, y1 in _corners(image_boxes, height, width).tolist():
             mask |= ((rows >= y0) & (rows < y1))[:, None] & (columns >= x0) & (columns < x1)
     return masks
+
+
+def _corners(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes (boxes, 4) as x0, y0, x1, y1, checked."""
+    numbers = torch.as_tensor(boxes).as_subclass(Tensor).cpu().double()
+    kind = boxes.format.value if isinstance(boxes, BoundingBoxes) else "XYXY"
+    if kind not in _TO_CORNERS:
+        raise ValueError(
+            f"`masks` as boxes are upright ({', '.join(_TO_CORNERS)}), but got {kind}: give a mask."
+        )
+    if isinstance(boxes, BoundingBoxes) and tuple(boxes.canvas_size) != (height, width):
+        raise ValueError(
+            f"`masks` as boxes are of images of {height} x {width} pixels, but their canvas is "
+            f"{tuple(boxes.canvas_size)}: resize them with the images."
+        )
+    if numbers.numel() and (numbers.dim() != 2 or numbers.shape[1] != 4):
+        raise ValueError(
+            f"`masks` as boxes are (boxes, 4) for each image, but got {tuple(numbers.shape)}."
+        )
+    x0, y0, x1, y1 = corners = _TO_CORNERS[kind](*numbers.reshape(-1, 4).unbind(1))
+    if not all(side.isfinite().all() for side in corners) or (x1 < x0).any() or (y1 < y0).any():
+        raise ValueError(
+            "`masks` as boxes are x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, but got "
+            f"{numbers.tolist()[:3]}: tell other formats as torchvision.tv_tensors.BoundingBoxes."
+        )
+    return torch.stack(corners, 1)
+
+
+# From torchvision's formats to the corners.
+_TO_CORNERS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]] = {
+    "XYXY": lambda x0, y0, x1, y1: (x0, y0, x1, y1),
+    "XYWH": lambda x, y, w, h: (x, y, x + w, y + h),
+    "CXCYWH": lambda x, y, w, h: (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+}
 
 
 class Localization(TableMetric):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
+from torchvision import tv_tensors
 
 from captum_ext.metrics import Localization, boxes_to_masks, localization
 
@@ -109,6 +110,45 @@ def test_boxes_are_the_pixels_whose_center_they_hold():
     by_boxes, by_masks = localization(maps, boxes), localization(maps, masks)
     for name in by_boxes:
         torch.testing.assert_close(by_boxes[name], by_masks[name], equal_nan=True)
+
+
+def boxes_as(kind, numbers, size=(9, 12)):
+    return tv_tensors.BoundingBoxes(numbers, format=kind, canvas_size=size)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_boxes_say_their_own_format(seed):
+    start = torch.rand(3, 2, generator=torch.Generator().manual_seed(seed)) * 5
+    size = torch.rand(3, 2, generator=torch.Generator().manual_seed(seed + 9)) * 5 + 1
+    forms = {
+        "XYXY": torch.cat([start, start + size], 1),
+        "XYWH": torch.cat([start, size], 1),
+        "CXCYWH": torch.cat([start + size / 2, size], 1),
+    }
+    expected = boxes_to_masks([forms["XYXY"]], 9, 12)
+    assert expected.any()
+    for kind, numbers in forms.items():
+        assert torch.equal(boxes_to_masks([boxes_as(kind, numbers)], 9, 12), expected)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        (boxes_as("XYXY", [[1, 1, 3, 3]], (12, 9)), r"9 x 12 pixels.*canvas is \(12, 9\)"),
+        (torch.tensor([[5, 5, 2, 2]]), "x0 <= x1 and y0 <= y1"),
+        (torch.tensor([[0, 0, torch.nan, 2]]), "x0 <= x1"),
+        (boxes_as("XYWH", [[5, 5, -2, 2]]), "x0 <= x1"),
+    ],
+)
+def test_boxes_that_can_not_be_right_are_refused(boxes, words):
+    with pytest.raises(ValueError, match=words):
+        boxes_to_masks([boxes], 9, 12)
+
+
+@pytest.mark.skipif(not hasattr(tv_tensors.BoundingBoxFormat, "CXCYWHR"), reason="none there")
+def test_rotated_boxes_are_refused():
+    with pytest.raises(ValueError, match=r"upright.*but got CXCYWHR: give a mask"):
+        boxes_to_masks([boxes_as("CXCYWHR", [[4.0, 4.0, 2.0, 2.0, 45.0]])], 9, 12)
 
 
 def test_channels_become_one_map_by_sum_or_absolute_values():
