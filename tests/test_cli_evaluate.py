@@ -256,7 +256,6 @@ def test_coco_json_and_a_folder_of_masks_say_the_same_as_boxes(folder):
         (["--annotations", "gone.json"], "--annotations gone.json can't be read"),
         (["--annotations", "mine.py"], "--annotations mine.py can't be read"),
         (["--annotations", "list.json"], "needs a list \"images\""),
-        (["--annotations", "odd.json"], "has an entry that does not fit"),
         (["--out", "mine.py"], "--out is a folder, but mine.py is a file"),
         (["--model", "mine.py:without_relu", "--methods", "guided-grad-cam"], "none suits"),
     ],
@@ -265,7 +264,6 @@ def test_a_wrong_call_gets_one_sentence(arguments, words, folder, capsys):
     Path("wrong.csv").write_text("0.png,9\n")
     Path("elsewhere.csv").write_text("x.png,1\n")
     Path("list.json").write_text("[]")
-    annotate([{"file": "0.png", "boxes_xyxy": [[1, 2, 3]]}], "odd.json")
     assert words in refused(capsys, *arguments)
     assert not Path("out").exists()
 

@@ -14,17 +14,16 @@ from captum_ext._captum import Attribution
 from captum_ext.attr.catalog import METHODS, lookup
 from captum_ext.cli.annotations import Annotations, read_annotations
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.folder import Folder, images_of, without_image
+from captum_ext.cli.folder import Folder, assigned, images_of
 from captum_ext.cli.labels import Classes, from_csv, from_folders
 from captum_ext.cli.models import (
     add_model_options,
-    channels_of,
     device_of,
     load_model,
     name_of,
     predict,
-    transform_of,
 )
+from captum_ext.cli.pictures import Reader
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
 from captum_ext.cli.running import add_effort_options, check_counts, configured
@@ -87,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         model = load_model(arguments.model, arguments.weights, device)
         data, notes = _data(arguments, model)
         methods, unsuited = _methods(arguments, model)
-        metrics = _metrics(arguments, model, bool(data.annotations.of))
+        metrics = _metrics(arguments, model, bool(data.annotations))
         progress = Progress(silent=not is_first())
         labeled = any(data.target(name) is not None for name in data.files)
         say(f"{len(data)} images, {len(methods)} methods: {', '.join(methods)}")
@@ -132,29 +131,29 @@ def _split(text: str) -> list[str]:
 
 def _data(arguments: argparse.Namespace, model: nn.Module) -> tuple[Folder, list[str]]:
     folder: Path = arguments.images
-    bare = Folder(folder, images_of(folder, Annotations()), {}, Annotations(),
-                  transform_of(model), channels_of(model))  # fmt: skip
-    classes = _classes(model, bare)
+    reader = Reader(model)
+    listed = images_of(folder, out=arguments.out)
+    classes = _classes(model, Folder(folder, listed.files, {}, {}, reader))
     annotations = Annotations()
     if arguments.annotations is not None:
         annotations = read_annotations(arguments.annotations, folder, classes)
-    files = images_of(folder, annotations)
-    labels, notes = {}, []
+        listed = images_of(folder, annotations.masks, arguments.out)
+    files, notes = listed.files, [*listed.notes, *annotations.notes]
+    known, remarks = assigned(files, annotations.of, "--annotations")
+    notes += remarks
+    labels: dict[str, int] = {}
     if arguments.labels is not None:
-        labels = from_csv(arguments.labels, classes)
-        notes.append(without_image(files, [*labels], "--labels"))
-    elif not any(a.label is not None for a in annotations.of.values()):
+        said = from_csv(arguments.labels, classes, files)
+        labels, remarks = assigned(files, said, "--labels")
+        notes += remarks
+    elif not any(a.label is not None for a in known.values()):
         labels = from_folders(files, classes)
-    if annotations.of:
-        notes.append(without_image(files, [*annotations.of], "--annotations"))
     if arguments.limit is not None and arguments.limit < len(files):
         # Spread out: a folder is often sorted by class or source.
         files = [files[k * len(files) // arguments.limit] for k in range(arguments.limit)]
-    said = [note for note in notes if note is not None]
-    for note in said:
+    for note in notes:
         say(note)
-    data = Folder(folder, files, labels, annotations, bare.transform, bare.channels)
-    return data, said
+    return Folder(folder, files, labels, known, reader), notes
 
 
 def _classes(model: nn.Module, data: Folder) -> Classes:
@@ -164,7 +163,7 @@ def _classes(model: nn.Module, data: Folder) -> Classes:
     for k in range(len(data)):
         try:
             n = predict(model, data[k][0][None].to(device)).shape[1]
-        except OSError:
+        except ValueError:
             continue
         except CallError as error:
             # Perhaps it is the image: another may suit the model.

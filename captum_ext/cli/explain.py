@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor, nn
 
 from captum_ext.attr.catalog import METHODS, lookup
@@ -15,15 +14,13 @@ from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
     add_model_options,
-    channels_of,
     device_of,
     load_model,
     name_of,
     predict,
-    transform_of,
 )
 from captum_ext.cli.output import check_output, whole_file
-from captum_ext.cli.pictures import coffee, read_image
+from captum_ext.cli.pictures import Reader
 from captum_ext.cli.running import add_effort_options, check_counts, effort_of
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
@@ -69,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, arguments.weights, device)
     if arguments.history and not any(is_mask_method(m, model) for m in methods.values()):
         raise CallError("--history needs a method that optimizes a mask, such as igos.")
-    picture = _photograph(arguments.image, channels_of(model))
-    image = transform_of(model)(picture)[None].to(device)
+    reader = Reader(model)
+    image = reader.tensor(reader.picture(arguments.image))[None].to(device)
     probabilities = predict(model, image)[0]
     target = _target(arguments.target, model, probabilities)
     print(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
@@ -114,10 +111,6 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.json:
         others = [*given, arguments.out, arguments.history or arguments.out]
         check_output("--json", arguments.json, others, (".json",))
-
-
-def _photograph(file: Path | None, channels: int) -> Image.Image:
-    return coffee(channels) if file is None else read_image(file, channels)
 
 
 def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:

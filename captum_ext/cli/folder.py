@@ -2,54 +2,143 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeVar
 
-from PIL import Image
 from torch import Tensor
-from torchvision import transforms
 
-from captum_ext.classifier import Transform
-from captum_ext.cli.annotations import Annotation, Annotations
+from captum_ext.cli.annotations import Annotation
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.pictures import read_image
+from captum_ext.cli.pictures import SUFFIXES, PictureError, Reader
 
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# Suffixes of pictures that a folder may hold beside those that are read.
+_OTHER = (".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pbm", ".pgm", ".svg")
+# The mark of a folder of results, and the pictures among them.
+_MARK, _DRAWN = "run.lock", ("curves.png",)
+_Said = TypeVar("_Said")
 
 
-def images_of(folder: Path, annotations: Annotations) -> list[str]:
-    """The paths of a folder's images, relative to it and sorted; masks are no images.
+class Listing(NamedTuple):
+    """The images of a folder, by path relative to it and sorted, and what is to be said."""
+
+    files: list[str]
+    notes: list[str]
+
+
+def images_of(folder: Path, masks: Iterable[Path] = (), out: Path | None = None) -> Listing:
+    """The images of a folder and its sub-folders, links to folders included.
+
+    Args:
+        folder: where to look.
+        masks: pictures that are no images.
+        out: the folder of results, whose content is no data.
 
     Raises:
-        CallError: if there is no such folder, or no image in it.
+        CallError: if there is no such folder, no image in it, or ``out`` is the same.
     """
     if not folder.is_dir():
         raise CallError(f"IMAGES {folder} is not a folder.")
-    files = sorted(
-        p.relative_to(folder).as_posix()
-        for p in folder.rglob("*")
-        if p.suffix.lower() in _SUFFIXES and p.is_file() and p.resolve() not in annotations.masks
-    )
+    left_out = {os.path.realpath(path) for path in (*masks, *([out] if out else []))}
+    if os.path.realpath(folder) in left_out:
+        raise CallError(
+            f"--out is IMAGES {folder} itself, where results would become images: give a folder "
+            "of its own."
+        )
+    notes: list[str] = []
+    paths = [*_walk(str(folder), left_out, frozenset(), notes)]
+    names = [PurePath(os.path.relpath(path, folder)).as_posix() for path in paths]
+    files = sorted(name for name in names if name.lower().endswith(SUFFIXES))
     if not files:
-        raise CallError(f"IMAGES {folder} holds no image ({', '.join(sorted(_SUFFIXES))}).")
-    return files
+        raise CallError(f"IMAGES {folder} holds no image ({', '.join(SUFFIXES)}).")
+    others = sorted(name for name in names if name.lower().endswith(_OTHER))
+    if others:
+        notes.append(
+            f"IMAGES holds {len(others)} pictures of formats that are not read, such as "
+            f"{others[0]!r}"
+        )
+    return Listing(files, notes)
+
+
+def _walk(
+    folder: str, left_out: set[str], above: frozenset[str], notes: list[str]
+) -> Iterator[str]:
+    """All files below a folder; a link back to a folder above leads nowhere."""
+    above |= {os.path.realpath(folder)}
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        notes.append(f"IMAGES: {folder} can't be read ({error.strerror}): what it holds is missing")
+        return
+    drawn = _DRAWN if any(entry.name == _MARK for entry in entries) else ()
+    for entry in entries:
+        real = os.path.realpath(entry.path)
+        if real in left_out or entry.name in drawn or entry.name.startswith(".captum-ext-"):
+            continue
+        if not os.path.isdir(real):
+            yield entry.path
+        elif real not in above:
+            yield from _walk(entry.path, left_out, above, notes)
+
+
+def assigned(
+    files: Sequence[str], said: Mapping[str, _Said], option: str
+) -> tuple[dict[str, _Said], list[str]]:
+    """What is said of paths, with or without suffix, by image; and what is to be said of it.
+
+    Raises:
+        CallError: if no path is an image's, one means several images, or an image is meant twice.
+
+    >>> assigned(["a.png", "b.png"], {"a": 1, "b.png": 2, "c.png": 3}, "--labels")
+    ({'a.png': 1, 'b.png': 2}, ["--labels names 1 images that are not there, such as 'c.png'"])
+    """
+    stems = defaultdict(list)
+    for file in files:
+        stems[_stem(file)].append(file)
+    whole, found, names, gone = {*files}, dict[str, _Said](), dict[str, str](), list[str]()
+    for name, value in said.items():
+        meant = [name] if name in whole else stems.get(name, [])
+        if not meant:
+            gone.append(name)
+        elif len(meant) > 1:
+            raise CallError(
+                f"{option} names {name!r}, which is {meant[0]!r} as well as {meant[1]!r}: write "
+                "the suffix."
+            )
+        elif found.setdefault(meant[0], value) != value:
+            raise CallError(
+                f"{option} says different things of {names[meant[0]]!r} and {name!r}, the same "
+                "image; keep one of them."
+            )
+        else:
+            names.setdefault(meant[0], name)
+    sentence = f"{option} names {len(gone)} images that are not there, such as {gone[:1]}"
+    sentence = sentence.replace("[", "").replace("]", "")
+    if gone and len(gone) == len(said):
+        raise CallError(f"{sentence}: paths are relative to IMAGES.")
+    return found, [sentence] if gone else []
+
+
+def _stem(file: str) -> str:
+    return PurePath(file).with_suffix("").as_posix()
 
 
 class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
     """Images by position: the tensor the model takes, the class, and the annotated region.
 
-    An item that can't be read raises OSError with the reason.
+    An item with a fault of its own raises ValueError with the reason; if the disk fails, or a
+    file has gone since the start, that is an OSError.
 
     Args:
         folder: where the images are.
         files: their paths, relative to the folder.
         labels: classes by path.
-        annotations: by path, or by path without suffix.
-        transform: from a picture to the tensor that the model takes; a picture that has the
-            model's size already is taken as it is.
-        channels: 3 for color, 1 for grey.
+        annotations: by path.
+        reader: from a file to the tensor that the model takes.
     """
 
     def __init__(
@@ -57,69 +146,44 @@ class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
         folder: Path,
         files: Sequence[str],
         labels: Mapping[str, int],
-        annotations: Annotations,
-        transform: Transform,
-        channels: int = 3,
+        annotations: Mapping[str, Annotation],
+        reader: Reader,
     ) -> None:
         self.folder, self.files, self.labels = folder, list(files), dict(labels)
-        self.annotations, self.transform, self.channels = annotations, transform, channels
+        self.annotations, self.reader = dict(annotations), reader
+        self._missing = {name for name in files if not os.path.exists(folder / name)}
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: Any) -> Any:
         name = self.files[index]
+        file = self.folder / name
+        if name not in self._missing and not os.path.exists(file):
+            # An unmounted disk, as likely as not: nothing is wrong with the image.
+            raise FileNotFoundError(errno.ENOENT, "has gone since the start", str(file))
+        annotation = self.annotations.get(name)
         try:
-            picture = read_image(self.folder / name, self.channels, announce=False)
+            picture = self.reader.picture(file)
+            region = annotation.region(picture.size) if annotation else None
+            mask = None if region is None else self.reader.region(region)
+            return self.reader.tensor(picture), self.target(name), mask
+        except PictureError as error:
+            raise ValueError(error.reason) from error
         except CallError as error:
-            raise OSError(str(error).removeprefix(f"IMAGE {self.folder / name} ")) from error
-        annotation = self.annotation(name)
-        region = annotation.region(picture.size) if annotation else None
-        image = self._fitted(picture)
-        mask = None
-        if region is not None:
-            mask = self._fitted(region.convert(picture.mode))[0] > 0.5
-        return image, self.target(name), mask
-
-    def annotation(self, name: str) -> Annotation | None:
-        """What is known of an image."""
-        stem = Path(name).with_suffix("").as_posix()
-        return self.annotations.of.get(name) or self.annotations.of.get(stem)
+            raise ValueError(str(error)) from error
 
     def target(self, name: str) -> int | None:
         """The class of an image, if it is known."""
-        annotation = self.annotation(name)
+        annotation = self.annotations.get(name)
         return self.labels.get(name, annotation.label if annotation else None)
-
-    def _fitted(self, picture: Image.Image) -> Tensor:
-        made = self.transform(picture)
-        if made.shape[1:] == (picture.height, picture.width):
-            return transforms.functional.to_tensor(picture)
-        return made
 
     @property
     def digest(self) -> str:
         """Of what decides the data: path, size in bytes, class and annotation of every image."""
         seen = hashlib.sha256()
         for name in self.files:
-            size = (self.folder / name).stat().st_size
-            seen.update(repr((name, size, self.target(name), self.annotation(name))).encode())
+            size = None if name in self._missing else (self.folder / name).stat().st_size
+            about = (name, size, self.target(name), self.annotations.get(name))
+            seen.update(repr(about).encode(errors="surrogateescape"))
         return seen.hexdigest()[:16]
-
-
-def without_image(files: Sequence[str], named: Sequence[str], option: str) -> str | None:
-    """A sentence on labels or annotations of images that are not there; None if all are.
-
-    Raises:
-        CallError: if none of them is.
-
-    >>> without_image(["a.png"], ["a.png", "b.png"], "--labels")
-    "--labels names 1 images that are not there, such as 'b.png'"
-    """
-    known = {*files, *(Path(f).with_suffix("").as_posix() for f in files)}
-    gone = [name for name in named if name not in known]
-    sentence = f"{option} names {len(gone)} images that are not there, such as {gone[:1]}"
-    sentence = sentence.replace("[", "").replace("]", "")
-    if gone and len(gone) == len(named):
-        raise CallError(f"{sentence}: paths are relative to IMAGES.")
-    return sentence if gone else None

@@ -3,54 +3,93 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 
 from captum_ext.cli.errors import CallError
+from captum_ext.cli.pictures import SUFFIXES
 
 
 class Classes:
     """A model's classes, by number and by name.
 
-    >>> classes = Classes(["cat", "dog"])
-    >>> classes.number("dog"), classes.number("1"), classes.number("bird")
-    (1, 1, None)
+    >>> classes = Classes(["cat", "dog", "crane", "crane"])
+    >>> classes.number("dog"), classes.number("1"), classes.number(1)
+    (1, 1, 1)
+    >>> classes.number("bird"), classes.number("crane"), classes.number(10**30)
+    (None, None, None)
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
+        times = Counter(self.names)
+        self._numbers = {name: k for k, name in enumerate(self.names) if times[name] == 1}
 
-    def number(self, text: str) -> int | None:
-        """The class that a text means: a number, or a name; None if there is no such class."""
-        text = text.strip()
-        if text.isdecimal():
-            return int(text) if int(text) < len(self.names) else None
-        return self.names.index(text) if text in self.names else None
+    def number(self, said: object) -> int | None:
+        """The class that is meant: by number, or by a name that one class alone bears.
+
+        None if there is no such class, or if the number and the name of two classes agree.
+        """
+        if isinstance(said, float) and said.is_integer():
+            said = int(said)
+        if isinstance(said, int) and not isinstance(said, bool):
+            return said if 0 <= said < len(self.names) else None
+        if not isinstance(said, str):
+            return None
+        text = said.strip()
+        named = self._numbers.get(text)
+        if not (text.isascii() and text.isdecimal()):
+            return named
+        number = int(text) if len(text) < 20 and int(text) < len(self.names) else None
+        return number if named in (None, number) else None
 
 
-def from_csv(file: Path, classes: Classes) -> dict[str, int]:
+def from_csv(file: Path, classes: Classes, images: Iterable[str]) -> dict[str, int]:
     """Classes by image: lines of path (relative to the folder) and class, with or without a head.
 
+    The first line is a head if it names neither a class of the model nor an image.
+
+    Args:
+        file: the CSV.
+        classes: the model's.
+        images: the folder's, by path.
+
     Raises:
-        CallError: if the file can't be read, or a class is not the model's.
+        CallError: if the file can't be read, a class is not the model's, or an image has two.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        # Names of files need not be UTF-8.
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+            reader = csv.reader(stream)
+            rows = [(reader.line_num, row) for row in reader if any(row)]
+    except (OSError, csv.Error) as error:
         raise CallError(f"--labels {file} can't be read: {error}.") from error
-    labels = {}
-    for k, row in enumerate(rows):
+    labels: dict[str, int] = {}
+    lines: dict[str, int] = {}
+    for k, (line, row) in enumerate(rows):
+        name = Path(row[0].strip()).as_posix()
         number = classes.number(row[1]) if len(row) > 1 else None
         if number is None:
-            if k == 0 and len(row) > 1 and not row[1].strip().isdecimal():
+            if k == 0 and len(row) > 1 and not _is_image(name, images):
                 continue
             raise CallError(
-                f"--labels {file}, line {k + 1}: needs an image's path and one of the model's "
-                f"{len(classes.names)} classes, but got {','.join(row)!r}."
+                f"--labels {file}, line {line}: needs an image's path and one of the model's "
+                f"{len(classes.names)} classes, but got {','.join(row)[:80]!r}."
             )
-        labels[Path(row[0].strip()).as_posix()] = number
+        if labels.setdefault(name, number) != number:
+            raise CallError(
+                f"--labels {file}, lines {lines[name]} and {line}: {name!r} has the classes "
+                f"{labels[name]} and {number}; keep one of them."
+            )
+        lines.setdefault(name, line)
     return labels
+
+
+def _is_image(name: str, images: Iterable[str]) -> bool:
+    return name.lower().endswith(SUFFIXES) or any(
+        name in (image, PurePath(image).with_suffix("").as_posix()) for image in images
+    )
 
 
 def from_folders(files: Sequence[str], classes: Classes) -> dict[str, int]:
@@ -67,12 +106,13 @@ def from_folders(files: Sequence[str], classes: Classes) -> dict[str, int]:
         return {}
     folders = sorted({p[0] for p in parts})
     numbers = {folder: classes.number(folder) for folder in folders}
-    if None in numbers.values():
-        if len(folders) != len(classes.names):
-            unknown = next(folder for folder, number in numbers.items() if number is None)
-            raise CallError(
-                f"IMAGES has sub-folders that are not the model's {len(classes.names)} classes, "
-                f"such as {unknown!r}: name them by class, or give --labels."
-            )
+    unknown = [folder for folder, number in numbers.items() if number is None]
+    # Where some are classes by name or number, counting the others would be a guess.
+    if len(unknown) == len(folders) == len(classes.names):
         numbers = {folder: k for k, folder in enumerate(folders)}
+    elif unknown:
+        raise CallError(
+            f"IMAGES has sub-folders that are not the model's {len(classes.names)} classes, "
+            f"such as {unknown[0]!r}: name them by class, or give --labels."
+        )
     return {f: n for f, p in zip(files, parts, strict=True) if (n := numbers[p[0]]) is not None}

@@ -13,20 +13,17 @@ from tqdm import tqdm
 
 from captum_ext._captum import Attribution
 from captum_ext.attr.catalog import METHODS, Method, lookup
-from captum_ext.cli.annotations import Annotations
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.folder import images_of
 from captum_ext.cli.models import (
     add_model_options,
-    channels_of,
     device_of,
     load_model,
     name_of,
     predict,
-    transform_of,
 )
 from captum_ext.cli.output import check_output, whole_file
-from captum_ext.cli.pictures import coffee, read_image
+from captum_ext.cli.pictures import Reader
 from captum_ext.cli.running import add_effort_options, check_counts, configured, effort_of
 from captum_ext.cli.sanity_table import as_text, cascade, table
 from captum_ext.cli.say import say
@@ -124,22 +121,20 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Method], list[str]]
 
 
 def _images(arguments: argparse.Namespace, model: nn.Module, device: torch.device) -> Tensor:
-    channels, source = channels_of(model), arguments.image
-    if source is None:
-        pictures = [coffee(channels)]
-    elif source.is_dir():
-        files = images_of(source, Annotations())[: arguments.limit]
-        pictures = []
-        for file in files:
+    source, reader, tensors = arguments.image, Reader(model), []
+    if source is None or not source.is_dir():
+        tensors = [reader.tensor(reader.picture(source))]
+    else:
+        listed = images_of(source)
+        for note in listed.notes:
+            say(note)
+        for file in listed.files[: arguments.limit]:
             try:
-                pictures.append(read_image(source / file, channels, announce=False))
+                tensors.append(reader.tensor(reader.picture(source / file)))
             except CallError as error:
                 say(f"{error} It is left out.")
-    else:
-        pictures = [read_image(source, channels)]
-    if not pictures:
+    if not tensors:
         raise CallError(f"IMAGE {source} holds no image that can be read.")
-    tensors = [transform_of(model)(picture) for picture in pictures]
     if len({t.shape for t in tensors}) > 1:
         raise CallError("IMAGE holds images of several sizes, and --model does not resize them.")
     return torch.stack(tensors).to(device)

@@ -1,0 +1,131 @@
+"""Which files of a folder are data, what is said of them, and whose fault a failure is."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_ext.cli.annotations import Annotation
+from captum_ext.cli.errors import CallError
+from captum_ext.cli.folder import Folder, assigned, images_of
+from captum_ext.cli.pictures import Reader
+from tests.cli import spy
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.jpg", "sub/c.PNG", "sub/notes.txt"):
+        place = tmp_path / "images" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+    return tmp_path
+
+
+def files(**options):
+    return images_of(Path("images"), **options).files
+
+
+def test_images_are_sorted_and_masks_are_none():
+    assert files() == ["a.jpg", "b.png", "sub/c.PNG"]
+    assert files(masks=[Path("images/sub/../b.png")]) == ["a.jpg", "sub/c.PNG"]
+
+
+@pytest.mark.parametrize("way", ["relative", "absolute", "by a link", "a link", "not there"])
+def test_what_is_below_out_is_no_image(way, folder):
+    real = folder / "results" if way == "a link" else folder / "images" / "results"
+    out = Path("images/results")
+    if way != "not there":
+        real.mkdir()
+        (real / "curves.png").write_bytes(b"")
+    if way == "absolute":
+        out = out.resolve()
+    elif way == "a link":
+        (folder / "images/results").symlink_to(real)
+    elif way == "by a link":
+        Path("elsewhere").symlink_to("images/results")
+        out = Path("elsewhere")
+    assert files(out=out) == ["a.jpg", "b.png", "sub/c.PNG"]
+
+
+def test_out_is_not_the_images_themselves():
+    for out in ("images", "images/sub/.."):
+        with pytest.raises(CallError, match="--out is IMAGES images itself"):
+            files(out=Path(out))
+    assert files(out=Path(".")) == files()
+
+
+def test_links_are_followed_and_loops_end(folder):
+    (folder / "more").mkdir()
+    (folder / "more" / "d.png").write_bytes(b"")
+    Path("images/class").symlink_to(folder / "more")
+    Path("images/sub/up").symlink_to("..")
+    Path("more/images").symlink_to(folder / "images")
+    Path("images/loop.png").symlink_to("loop.png")
+    assert files() == ["a.jpg", "b.png", "class/d.png", "loop.png", "sub/c.PNG"]
+
+
+def test_what_is_not_read_is_said(monkeypatch):
+    Path("images/x.heic").write_bytes(b"")
+    scan = os.scandir
+
+    def refuse(place):
+        if str(place).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    listed = images_of(Path("images"))
+    assert listed.files == ["a.jpg", "b.png"]
+    assert listed.notes == [
+        "IMAGES: images/sub can't be read (Permission denied): what it holds is missing",
+        "IMAGES holds 1 pictures of formats that are not read, such as 'x.heic'",
+    ]
+
+
+def test_paths_mean_an_image_with_or_without_its_suffix():
+    images = ["a.png", "sub/b.jpg", "sub/b.png", "c.d.png"]
+    said = {"a": 1, "sub/b.jpg": 2, "c.d": 3, "gone": 4}
+    found, notes = assigned(images, said, "--labels")
+    assert found == {"a.png": 1, "sub/b.jpg": 2, "c.d.png": 3}
+    assert notes == ["--labels names 1 images that are not there, such as 'gone'"]
+    assert assigned(images, {"a": 1, "a.png": 1}, "--labels") == ({"a.png": 1}, [])
+    assert assigned(images, {}, "--labels") == ({}, [])
+    for wrong, words in (
+        ({"a": 1, "a.png": 2}, "says different things of 'a' and 'a.png'"),
+        ({"sub/b": 1}, "'sub/b', which is 'sub/b.jpg' as well as 'sub/b.png'"),
+        ({"gone": 1}, "paths are relative to IMAGES"),
+    ):
+        with pytest.raises(CallError, match=words):
+            assigned(images, wrong, "--labels")
+
+
+def data(names, annotations=None):
+    return Folder(Path("images"), names, {}, annotations or {}, Reader(spy.classifier()))
+
+
+def test_a_fault_of_an_image_is_a_value_error_and_one_of_the_disk_is_not():
+    Image.new("RGB", (24, 24)).save("images/b.png")
+    Path("images/loop.png").symlink_to("loop.png")
+    Path("images/far.png").symlink_to("nowhere.png")
+    names = ["a.jpg", "b.png", "far.png", "loop.png"]
+    held = data(names, {"b.png": Annotation(problem="its annotation is odd")})
+    for k, words in enumerate(("not an image", "is odd", "is not a file", "can't be read")):
+        with pytest.raises(ValueError, match=words):
+            held[k]
+    Path("images/b.png").unlink()
+    with pytest.raises(FileNotFoundError, match="has gone since the start"):
+        held[1]
+
+
+def test_masks_follow_the_picture():
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[5:25, 10:40] = 255
+    Image.fromarray(pixels).save("images/b.png")
+    image, target, mask = data(["b.png"], {"b.png": Annotation(2, ((10, 5, 40, 25),))})[0]
+    assert target == 2
+    assert torch.equal(mask, image[0] > 0.5)
