@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import torch
@@ -94,11 +95,7 @@ def fixed(rate: float) -> Rule:
     >>> step(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).masks
     tensor([[[0.7500, 1.0000]]])
     """
-
-    def move(masks: Tensor, gradient: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        return masks - rate * gradient, ()
-
-    return Rule(lambda masks: (), move)
+    return Rule(_remember_nothing, partial(_against, rate))
 
 
 def nesterov(rate: float) -> Rule:
@@ -110,17 +107,7 @@ def nesterov(rate: float) -> Rule:
     >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
     tensor([[[0.9000]]])
     """
-
-    def start(masks: Tensor) -> Tensors:
-        return masks, masks.new_zeros(masks.shape[0])
-
-    def move(masks: Tensor, gradient: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        last, i = state
-        new = (masks - rate * gradient).clamp(0, 1)
-        momentum = (i / (i + 3)).view(-1, 1, 1)
-        return new + momentum * (new - last), (new, i + 1)
-
-    return Rule(start, move)
+    return Rule(_remember_last, partial(_ahead, rate))
 
 
 def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-12) -> Rule:
@@ -130,16 +117,49 @@ def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-
     >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
     tensor([[[0.9000, 0.9000]]])
     """
+    return Rule(_remember_moments, partial(_adapted, rate, beta1, beta2, eps))
 
-    def start(masks: Tensor) -> Tensors:
-        return torch.zeros_like(masks), torch.zeros_like(masks), masks.new_zeros(masks.shape[0])
 
-    def move(masks: Tensor, gradient: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
-        first, second, i = state[0], state[1], state[2] + 1
-        first = beta1 * first + (1 - beta1) * gradient
-        second = beta2 * second + (1 - beta2) * gradient**2
-        count = i.view(-1, 1, 1)
-        mean, spread = first / (1 - beta1**count), (second / (1 - beta2**count)).sqrt()
-        return masks - rate * mean / (spread + eps), (first, second, i)
+# Functions of the module, not closures: a method is sent to another process with its step.
 
-    return Rule(start, move)
+
+def _remember_nothing(masks: Tensor) -> Tensors:
+    return ()
+
+
+def _against(
+    rate: float, masks: Tensor, gradient: Tensor, state: Tensors
+) -> tuple[Tensor, Tensors]:
+    return masks - rate * gradient, ()
+
+
+def _remember_last(masks: Tensor) -> Tensors:
+    return masks, masks.new_zeros(masks.shape[0])
+
+
+def _ahead(rate: float, masks: Tensor, gradient: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
+    last, i = state
+    new = (masks - rate * gradient).clamp(0, 1)
+    momentum = (i / (i + 3)).view(-1, 1, 1)
+    return new + momentum * (new - last), (new, i + 1)
+
+
+def _remember_moments(masks: Tensor) -> Tensors:
+    return torch.zeros_like(masks), torch.zeros_like(masks), masks.new_zeros(masks.shape[0])
+
+
+def _adapted(
+    rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    masks: Tensor,
+    gradient: Tensor,
+    state: Tensors,
+) -> tuple[Tensor, Tensors]:
+    first, second, i = state[0], state[1], state[2] + 1
+    first = beta1 * first + (1 - beta1) * gradient
+    second = beta2 * second + (1 - beta2) * gradient**2
+    count = i.view(-1, 1, 1)
+    mean, spread = first / (1 - beta1**count), (second / (1 - beta2**count)).sqrt()
+    return masks - rate * mean / (spread + eps), (first, second, i)
