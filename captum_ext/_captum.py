@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
-from captum._utils.common import (
-    _format_additional_forward_args,
-    _run_forward,
-    _select_targets,
-)
+from captum._utils.common import _format_additional_forward_args, _select_targets
 from captum._utils.gradient import compute_gradients
 from captum.attr import Attribution, GradientAttribution, PerturbationAttribution
 from captum.log import log_usage
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
 
 __all__ = [
     "Attribution",
     "GradientAttribution",
+    "NoGradientError",
     "PerturbationAttribution",
     "Score",
     "accumulation_dtype",
@@ -30,7 +30,9 @@ __all__ = [
     "format_baselines",
     "format_inputs",
     "format_output",
+    "fresh",
     "log_usage",
+    "require_scores",
 ]
 
 # Elements of input that one model call takes when the caller leaves the choice to the library:
@@ -56,17 +58,20 @@ def default_chunk(inputs: Tensors) -> int:
     return max(batch, min(_MOST_ROWS_PER_CALL, budget // max(1, elements)), 1)
 
 
-def format_inputs(inputs: Inputs) -> Tensors:
-    """The tensors of `inputs` as a tuple, checked: floating, finite, one batch size."""
+def format_inputs(inputs: Inputs, needs_gradient: bool = True) -> Tensors:
+    """Copies of the tensors of `inputs` as a tuple, checked: finite, one batch size.
+
+    Integers, such as the ids of tokens, pass only where no gradient is needed.
+    """
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     if not tensors or not all(isinstance(x, Tensor) for x in tensors):
         kinds = ", ".join(type(x).__name__ for x in tensors)
         raise TypeError(f"`inputs` is a tensor or a tuple of tensors, but got ({kinds}).")
     for x in tensors:
-        if not x.is_floating_point():
+        if x.is_complex() or (needs_gradient and not x.is_floating_point()):
             raise TypeError(
-                f"`inputs` must be floating point to have gradients, but got {x.dtype}: "
-                "convert images with `image.float() / 255`."
+                f"`inputs` must be floating point to have gradients, but got {x.dtype} of shape "
+                f"{tuple(x.shape)}: {_instead_of(x)}."
             )
         if x.dim() == 0 or x.shape[0] == 0 or x.numel() == 0:
             raise ValueError(
@@ -78,11 +83,25 @@ def format_inputs(inputs: Inputs) -> Tensors:
             raise ValueError(f"`inputs` must share one batch size, but got {sizes}.")
         if not torch.isfinite(x).all():
             raise ValueError("`inputs` must be finite, but got nan or inf: clean the data first.")
-    return tuple(x.detach() for x in tensors)
+    # Also where the caller is in inference mode, whose tensors no graph may hold.
+    with torch.inference_mode(False):
+        return tuple(x.detach().clone() for x in tensors)
+
+
+def _instead_of(x: Tensor) -> str:
+    """What a caller with a tensor of no floating point should do."""
+    if x.is_complex():
+        return "give real and imaginary parts, as with `torch.view_as_real`"
+    if x.dtype == torch.uint8 and x.dim() >= 3:
+        return "convert images with `image.float() / 255`"
+    return (
+        "explain the embeddings of token ids, as with Captum's LayerIntegratedGradients, and "
+        "convert numbers with `.float()`"
+    )
 
 
 def format_baselines(baselines: Baselines, inputs: Tensors) -> Tensors:
-    """Baselines in the shape of the inputs; `None` is zeros, as in Captum."""
+    """Baselines in the shape and type of the inputs, copied; `None` is zeros, as in Captum."""
     given = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
     if isinstance(baselines, Tensor) and len(inputs) > 1:
         given = (baselines,)
@@ -98,7 +117,7 @@ def _format_baseline(baseline: Any, x: Tensor) -> Tensor:
     if baseline is None:
         return torch.zeros_like(x)
     if isinstance(baseline, int | float):
-        return torch.full_like(x, baseline)
+        baseline = torch.tensor(baseline, device=x.device).expand_as(x)
     if not isinstance(baseline, Tensor):
         raise TypeError(
             f"`baselines` is made of tensors and numbers, but got {type(baseline).__name__}."
@@ -110,23 +129,41 @@ def _format_baseline(baseline: Any, x: Tensor) -> Tensor:
         )
     if not torch.isfinite(baseline).all():
         raise ValueError("`baselines` must be finite, but got nan or inf.")
-    return baseline.detach().to(x).expand_as(x)
+    if not x.is_floating_point() and (baseline != baseline.to(x)).any():
+        raise ValueError(
+            f"`baselines` of inputs of type {x.dtype} must be numbers of that type, but got "
+            f"{baseline.flatten()[0].item():g}, ..., of {baseline.dtype}."
+        )
+    return baseline.detach().to(x, copy=True).expand_as(x)
 
 
 def format_output(tensors: Tensors, inputs: Inputs) -> Any:
-    """A tensor if `inputs` was one, else a tuple; shaped, typed and laid out as the inputs."""
+    """A tensor if `inputs` was one, else a tuple; shaped, typed and laid out as the inputs.
+
+    Attributions of integers are of torch's default type.
+    """
     originals = inputs if isinstance(inputs, tuple) else (inputs,)
-    pairs = zip(tensors, originals, strict=True)
-    formatted = tuple(t.detach().to(x).contiguous() for t, x in pairs)
+    kinds = (x.dtype if x.is_floating_point() else torch.get_default_dtype() for x in originals)
+    trios = zip(tensors, originals, kinds, strict=True)
+    formatted = tuple(t.detach().to(x.device, kind).contiguous() for t, x, kind in trios)
     return formatted if isinstance(inputs, tuple) else formatted[0]
 
 
 class Score:
     """A model bound to a target: one number per example, and its gradient.
 
+    The one way from a model's output to the number that is explained. The output is checked:
+    floating point, one row per example, finite, and with a gradient where one is asked for. The
+    model is handed copies, never the same tensor twice, so that it may write into what it gets.
+
     Points come in any floating type and on any device; the model sees the type and device of
     ``inputs``, the gradient goes back in the type and device of the points. Values are in the
     widest type of the inputs' device. The model is called with at most ``chunk`` rows at once.
+
+    A gradient is refused where the output has no graph, and where its graph (of parameters, say)
+    does not hold an input on which its value depends. If the value stays the same with zeros,
+    ones, and the input's elements in reverse, the model does not use that input: the gradient is
+    zero. One that is zero in the graph (a ReLU that is off) is a gradient like any other.
 
     Args:
         forward_func: the model or function that is explained.
@@ -135,6 +172,13 @@ class Score:
         additional_forward_args: further arguments; a tensor with N rows follows its example.
         gradient_func: Captum's hook through which layer and neuron methods take gradients.
         chunk: rows per model call; None leaves it to `default_chunk`.
+        keep_undefined: whether a value that is nan or infinite is returned, for callers that
+            count such examples, instead of refused.
+
+    Raises:
+        TypeError: if the model gives no tensor of floating point.
+        ValueError: if it gives another number of rows, nan or infinite values, or no gradient.
+        AssertionError: if the target does not fit, as in Captum.
 
     >>> score = Score(lambda x: x**2, (torch.tensor([[1.0, 2.0], [3.0, 4.0]]),), target=1)
     >>> score((torch.tensor([[0.0, 5.0]]),), rows=torch.tensor([0]))
@@ -149,6 +193,7 @@ class Score:
         additional_forward_args: Any = None,
         gradient_func: Callable[..., Tensors] = compute_gradients,
         chunk: int | None = None,
+        keep_undefined: bool = False,
     ) -> None:
         if chunk is not None and chunk < 1:
             raise ValueError(
@@ -159,16 +204,48 @@ class Score:
         self.n_examples = inputs[0].shape[0]
         self.dtypes = tuple(x.dtype for x in inputs)
         self.device = inputs[0].device
-        self.target = target
+        with torch.inference_mode(False):
+            self.target = fresh(target)
         self.additional_forward_args = _format_additional_forward_args(additional_forward_args)
         self.gradient_func = gradient_func
         self.chunk = chunk or default_chunk(inputs)
+        self.keep_undefined = keep_undefined
+        self.autocast = {
+            kind: torch.get_autocast_dtype(kind)
+            for kind in {"cpu", self.device.type}
+            if torch.is_autocast_enabled(kind)
+        }
+        self._transform: Callable[[Tensor], Tensors] | None = None
         _check_target_length(target, self.n_examples)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Score]:
+        """While it lasts the model is borrowed, and returned as it was, also after an exception.
+
+        The global random state of torch and the buffers of a module (running statistics) are put
+        back. Nothing is recorded for a backward pass, and arithmetic is neither under the
+        caller's autocast nor in inference mode; the model's own calls are under that autocast.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.random.fork_rng(devices))
+            for kind in self.autocast:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+                # Weights that were cast in inference mode or without a graph stay so in the cache.
+                torch.clear_autocast_cache()
+                stack.callback(torch.clear_autocast_cache)
+            stack.enter_context(_kept_buffers(self.forward_func))
+            yield self
 
     def __call__(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
         """The score of each point, (M,), without a graph; ``rows`` says whose point each is."""
         self._require_values()
-        return torch.cat([self._value(*part) for part in self._chunks(points, rows)])
+        values = torch.cat([self._value(*part) for part in self._chunks(points, rows)])
+        if not self.keep_undefined:
+            _require_finite((values,), rows)
+        return values
 
     def with_gradient(
         self, points: Tensors, rows: Tensor | None = None
@@ -181,29 +258,20 @@ class Score:
         parts = [self._value_and_gradient(*part) for part in self._chunks(points, rows)]
         values = [value for value, _ in parts if value is not None]
         gradients = zip(*(gradient for _, gradient in parts), strict=True)
-        return (
-            torch.cat(values) if len(values) == len(parts) else None,
-            tuple(torch.cat(g) for g in gradients),
-        )
+        value = torch.cat(values) if len(values) == len(parts) else None
+        gradient = tuple(torch.cat(g) for g in gradients)
+        _require_finite(gradient if value is None else (value, *gradient), rows)
+        return value, gradient
 
-    def through(self, transform: Callable[[Tensor], Tensors], dtype: torch.dtype) -> Score:
-        """The same score of ``transform(point)``: points of ``dtype`` and of any shape.
-
-        A model that does not depend on its input has gradient zero here, not an error.
+    def through(self, transform: Callable[[Tensor], Tensors]) -> Score:
+        """The same score of ``transform(point)``: points of any type and shape.
 
         >>> score = Score(lambda x: x.sum(1), (torch.zeros(1, 2),))
-        >>> score.through(lambda p: (p**2,), torch.float32).with_gradient((torch.ones(1, 2),))
+        >>> score.through(lambda p: (p**2,)).with_gradient((torch.ones(1, 2),))
         (tensor([2.], dtype=torch.float64), (tensor([[2., 2.]]),))
         """
-
-        def forward(point: Tensor, *arguments: Any) -> Any:
-            moved = zip(transform(point), self.dtypes, strict=True)
-            output = self.forward_func(*(x.to(d) for x, d in moved), *arguments)
-            return _linked(output, point)
-
         composed = copy(self)
-        composed.forward_func = forward
-        composed.dtypes = (dtype,)
+        composed._transform = transform
         return composed
 
     def _chunks(self, points: Tensors, rows: Tensor | None) -> list[tuple[Tensors, Tensor | None]]:
@@ -219,14 +287,8 @@ class Score:
 
     def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
         """The model's whole output for points that fit in one call, without a graph."""
-        moved = self._to_model(points)
         with torch.no_grad():
-            return _run_forward(
-                self._checked_forward(moved[0].shape[0]),
-                moved,
-                None,
-                self._arguments_of(rows),
-            )
+            return self._forward(self._seen(points), self._arguments_of(rows)).detach()
 
     def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
         return self.select(self.outputs(points, rows), rows)
@@ -234,17 +296,52 @@ class Score:
     def _value_and_gradient(
         self, points: Tensors, rows: Tensor | None
     ) -> tuple[Tensor | None, Tensors]:
-        target = self._target_of(rows)
-        leaves = tuple(p.requires_grad_() for p in self._to_model(points, copy=True))
-        outputs: list[Tensor] = []
-        gradients = self.gradient_func(
-            forward_fn=self._checked_forward(leaves[0].shape[0], outputs),
-            inputs=leaves,
-            target_ind=target,
-            additional_forward_args=self._arguments_of(rows),
-        )
-        value = self.select(outputs[0].detach(), rows) if self.knows_value else None
-        return value, tuple(g.detach().to(p) for g, p in zip(gradients, points, strict=True))
+        with _no_gradient_said():
+            if not self.knows_value:
+                return None, self._replaced_gradient(points, rows)
+            leaves = tuple(p.detach().requires_grad_() for p in points)
+            with torch.enable_grad():
+                seen = self._seen(leaves)
+                value = self.select(self._forward(seen, self._arguments_of(rows)), rows)
+                if not value.requires_grad:
+                    raise NoGradientError()
+                # Of what the model sees too, each tensor of which must have a part in the graph.
+                wanted = [t for t in seen if t.requires_grad] if self._transform else []
+                found = torch.autograd.grad(value.sum(), (*leaves, *wanted), allow_unused=True)
+        value, gradients = value.detach(), found[: len(leaves)]
+        for tensor, gradient in zip(wanted or leaves, found[-len(wanted or leaves) :], strict=True):
+            if gradient is None and self._changes_with(tensor, seen, rows, value):
+                raise NoGradientError()
+        return value, _zeros_for_none(gradients, points)
+
+    def _replaced_gradient(self, points: Tensors, rows: Tensor | None) -> Tensors:
+        """Of a layer or neuron method; its network may be handed the leaves as they are."""
+        kinds = [p.dtype for p in points] if self._transform else self.dtypes
+        pairs = zip(points, kinds, strict=True)
+        leaves = [p.detach().to(self.device, kind, copy=True).requires_grad_() for p, kind in pairs]
+        with torch.enable_grad():
+            found = self.gradient_func(
+                forward_fn=lambda *given: self._forward(
+                    self._seen(given[: len(points)]), given[len(points) :]
+                ),
+                inputs=tuple(leaves),
+                target_ind=self._target_of(rows),
+                additional_forward_args=self._arguments_of(rows) or None,
+            )
+        return tuple(g.to(p) for g, p in zip(_zeros_for_none(found, points), points, strict=True))
+
+    def _changes_with(
+        self, tensor: Tensor, seen: Tensors, rows: Tensor | None, value: Tensor
+    ) -> bool:
+        """Whether the score is another where one of the tensors is: asked off the usual way."""
+        turned = tensor.flatten(1).flip(1).view_as(tensor)
+        for probe in (torch.zeros_like(tensor), torch.ones_like(tensor), turned):
+            changed = tuple(probe if t is tensor else t for t in seen)
+            with torch.no_grad():
+                other = self._forward(changed, self._arguments_of(rows))
+            if not torch.equal(self.select(other, rows), value):
+                return True
+        return False
 
     @property
     def knows_value(self) -> bool:
@@ -259,24 +356,22 @@ class Score:
                 "alone, such as `riemann`."
             )
 
-    def _to_model(self, points: Tensors, copy: bool = False) -> Tensors:
-        pairs = zip(points, self.dtypes, strict=True)
-        return tuple(p.detach().to(self.device, dtype, copy=copy) for p, dtype in pairs)
+    def _seen(self, points: Tensors) -> Tensors:
+        """What the model is asked about."""
+        return points if self._transform is None else self._transform(*points)
 
-    def _checked_forward(self, n_rows: int, outputs: list[Tensor] | None = None) -> Forward:
-        def forward(*args: Any) -> Any:
-            output = self.forward_func(*args)
-            if outputs is not None:
-                outputs.append(output)
-            _check_target(output, self.target)
-            if output.dim() == 0 or output.shape[0] != n_rows:
-                raise ValueError(
-                    f"`forward_func` must return one row per example, but gave shape "
-                    f"{tuple(output.shape)} for {n_rows} examples."
-                )
-            return output
-
-        return forward
+    def _forward(self, seen: Tensors, arguments: tuple[Any, ...]) -> Tensor:
+        """The model's output, checked, for copies of the tensors and arguments."""
+        pairs = zip(seen, self.dtypes, strict=True)
+        # Copied within the graph, so that a gradient is that of the point, whatever is written.
+        copies = [x.to(self.device, dtype, copy=True) for x, dtype in pairs]
+        with ExitStack() as stack:
+            for kind, dtype in self.autocast.items():
+                stack.enter_context(torch.autocast(kind, dtype))
+            output = self.forward_func(*copies, *fresh(arguments))
+        scores = require_scores(output, len(seen[0]))
+        _check_target(scores, self.target)
+        return scores
 
     def select(self, output: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's entry of each row of an output, (M,)."""
@@ -286,7 +381,8 @@ class Score:
                 f"`target` must choose one output per example, but {self.target!r} leaves shape "
                 f"{tuple(selected.shape)}: pass the class to explain."
             )
-        return selected.reshape(-1).to(accumulation_dtype(self.device))
+        # A copy: a model may give the same tensor, written anew, at every call.
+        return selected.reshape(-1).to(accumulation_dtype(self.device), copy=True)
 
     def _target_of(self, rows: Tensor | None) -> Target:
         if rows is None:
@@ -297,10 +393,9 @@ class Score:
             return self.target[rows.to(self.target.device)]
         return self.target
 
-    def _arguments_of(self, rows: Tensor | None) -> tuple[Any, ...] | None:
-        if rows is None or self.additional_forward_args is None:
-            return self.additional_forward_args
-        return tuple(self._argument_of(a, rows) for a in self.additional_forward_args)
+    def _arguments_of(self, rows: Tensor | None) -> tuple[Any, ...]:
+        given = self.additional_forward_args or ()
+        return given if rows is None else tuple(self._argument_of(a, rows) for a in given)
 
     def _argument_of(self, argument: Any, rows: Tensor) -> Any:
         per_example = (
@@ -311,14 +406,143 @@ class Score:
         return argument[rows.to(argument.device)] if per_example else argument
 
 
-def _linked(output: Any, point: Tensor) -> Any:
-    """The output, in whose graph the point takes part with derivative zero."""
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        return output
-    if output.dim() == 0 or output.shape[0] != point.shape[0]:
-        return output
-    zero = (0 * point.flatten(1).sum(1)).to(output)
-    return output + zero.view(-1, *[1] * (output.dim() - 1))
+def fresh(value: Any) -> Any:
+    """A value whose tensors and arrays are copies, also within tuples, lists and dictionaries.
+
+    >>> given = {"mask": torch.ones(2)}
+    >>> fresh(given)["mask"].zero_(), given["mask"]
+    (tensor([0., 0.]), tensor([1., 1.]))
+    """
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(fresh(held) for held in value))
+    if type(value) is tuple or type(value) is list:
+        return type(value)(fresh(held) for held in value)
+    if type(value) is dict:
+        return {key: fresh(held) for key, held in value.items()}
+    return value
+
+
+def require_scores(output: Any, n_examples: int) -> Tensor:
+    """A model's output as it is, if it can be read as scores.
+
+    Raises:
+        TypeError: if it is no tensor of floating point.
+        ValueError: if it has not one row per example.
+
+    >>> require_scores({"logits": torch.ones(1, 2)}, 1)
+    Traceback (most recent call last):
+    TypeError: ... such as `lambda *x: model(*x)["logits"]`.
+    """
+    if not isinstance(output, Tensor):
+        kind, pick = _described(output)
+        raise TypeError(
+            f"`forward_func` must return a tensor of scores, but gave {kind}: explain a function "
+            f"that {pick}."
+        )
+    if not output.is_floating_point():
+        raise TypeError(
+            f"`forward_func` must return scores of floating point, but gave {output.dtype}: "
+            "explain probabilities or logits, not the number of a class."
+        )
+    if output.dim() == 0 or output.shape[0] != n_examples:
+        raise ValueError(
+            f"`forward_func` must return one row per example, but gave shape "
+            f"{tuple(output.shape)} for {n_examples} examples."
+        )
+    return output
+
+
+def _described(output: Any) -> tuple[str, str]:
+    """What an output that is no tensor is, and how its scores are picked."""
+    pick = "picks them, such as `lambda *x: model(*x){}`"
+    name = type(output).__name__
+    kind = f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    named: Any = getattr(output, "_fields", None) or getattr(output, "__dataclass_fields__", ())
+    fields = [field for field in ("logits", *named) if hasattr(output, field)]
+    if fields:
+        return kind, pick.format(f".{fields[0]}")
+    if isinstance(output, Mapping) and output:
+        keys = list(output)[:5]
+        return f"{kind} with the keys {keys}", pick.format(f'["{keys[0]}"]')
+    if isinstance(output, tuple | list) and output:
+        return f"{kind} of {len(output)}", pick.format("[0]")
+    if isinstance(output, np.ndarray):
+        return "a NumPy array", "gives `torch.from_numpy` of it"
+    return "None" if output is None else kind, "returns them as a tensor"
+
+
+class NoGradientError(ValueError, RuntimeError):
+    """What every method says where a model gives its input no gradient.
+
+    A wrong call, and as with torch's own words for it a RuntimeError.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no gradient reaches the inputs of `forward_func`: it runs under torch.no_grad or in "
+            "inference mode, detaches, or leaves PyTorch (NumPy, quantized layers). Make it "
+            "differentiable, or use RISE, which needs none."
+        )
+
+
+# What torch says where a graph is missing; nothing else tells these from a model's own errors.
+_WITHOUT_GRAPH = (
+    "Can't call numpy() on Tensor that requires grad",
+    "does not require grad and does not have a grad_fn",
+    "appears to not have been used in the graph",
+    "Inference tensors cannot be saved for backward",
+)
+
+
+@contextmanager
+def _no_gradient_said() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in _WITHOUT_GRAPH):
+            raise NoGradientError() from error
+        raise
+
+
+@contextmanager
+def _kept_buffers(forward_func: Forward) -> Iterator[None]:
+    """Puts back what a module, or the module of a method, writes into its buffers."""
+    module = getattr(forward_func, "__self__", forward_func)
+    held = list(module.buffers()) if isinstance(module, nn.Module) else []
+    before = [
+        (b, b.detach().clone())
+        for b in held
+        if not (is_lazy(b) or b.is_meta or b.is_inference() or b.is_quantized)
+    ]
+    try:
+        yield
+    finally:
+        for buffer, old in before:
+            # Only what has changed: a graph of the caller's may need the buffer unwritten.
+            if buffer.shape == old.shape and not torch.equal(buffer, old):
+                buffer.copy_(old)
+
+
+def _zeros_for_none(gradients: Iterable[Tensor | None], points: Tensors) -> Tensors:
+    pairs = zip(gradients, points, strict=True)
+    return tuple(torch.zeros_like(p) if g is None else g.detach() for g, p in pairs)
+
+
+def _require_finite(tensors: Tensors, rows: Tensor | None) -> None:
+    """Refuses values (M,) and gradients (M, ...) of which any is nan or infinite."""
+    finite = [torch.isfinite(t).reshape(len(t), -1).all(1).to(tensors[0].device) for t in tensors]
+    bad = (~torch.stack(finite).all(0)).nonzero().flatten()
+    if len(bad):
+        examples = bad if rows is None else rows[bad.to(rows.device)]
+        raise ValueError(
+            f"`forward_func` gave nan or infinite values or gradients for the examples "
+            f"{sorted(set(examples.tolist()))}: check the model on these inputs and their "
+            "baselines, and its type."
+        )
 
 
 def _check_target_length(target: Target, n_examples: int) -> None:
@@ -331,13 +555,8 @@ def _check_target_length(target: Target, n_examples: int) -> None:
         )
 
 
-def _check_target(output: Any, target: Target) -> None:
+def _check_target(output: Tensor, target: Target) -> None:
     """A wrong target is Captum's AssertionError, before a device fails on it."""
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            f"`forward_func` must return a tensor, but gave {type(output).__name__}: wrap it in "
-            "a function that picks the tensor to explain."
-        )
     listed = target.tolist() if isinstance(target, Tensor) else target
     for index in listed if isinstance(listed, list) else [listed]:
         numbers = index if isinstance(index, tuple) else (index,)

@@ -25,7 +25,8 @@ from captum_ext.path import StraightLine, trapezoid
 class Row:
     """How to make a method, and with which arguments it runs quickly.
 
-    `images_only` methods take nothing but (N, C, H, W), `own_start` methods ignore baselines;
+    `images_only` methods take nothing but (N, C, H, W), `own_start` methods ignore baselines,
+    `no_gradient` methods need none;
     `gradient_only` methods need no value of the model, so that they can stand in for a layer
     method's ``ig``.
     """
@@ -35,6 +36,7 @@ class Row:
     images_only: bool = False
     own_start: bool = False
     gradient_only: bool = False
+    no_gradient: bool = False
 
     def attribute(self, forward_func: Any, *args: Any, **kwargs: Any) -> Any:
         return self.make(forward_func).attribute(*args, **{**self.options, **kwargs})
@@ -75,5 +77,5 @@ METHODS = {
     "MeaningfulPerturbation": Row(
         lambda f: MeaningfulPerturbation(f, 6), {"n_iter": 4}, images_only=True
     ),
-    "RISE": Row(lambda f: RISE(f, cells=4), {"n_masks": 20}, images_only=True),
+    "RISE": Row(lambda f: RISE(f, cells=4), {"n_masks": 20}, images_only=True, no_gradient=True),
 }

@@ -295,16 +295,34 @@ def test_its_name_is_the_papers(row, model):
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
-        (lambda x: (x * 255).to(torch.uint8), TypeError, "`inputs` must be floating point"),
         (lambda x: x.clone().fill_(float("nan")), ValueError, "`inputs` must be finite"),
         (lambda x: x[:0], ValueError, "`inputs` must hold at least one example"),
         (lambda x: x.numpy(), TypeError, "`inputs` is a tensor"),
     ],
-    ids=["integers", "nan", "empty", "numpy"],
+    ids=["nan", "empty", "numpy"],
 )
 def test_bad_inputs_get_one_clear_sentence(row, spoil, error, words, model, images):
     with pytest.raises(error, match=words):
         row.attribute(model, spoil(images), target=1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (torch.ones(2, 3, 20, 16, dtype=torch.uint8), r"image\.float\(\) / 255"),
+        (torch.ones(2, 7, dtype=torch.long), "embeddings of token ids"),
+        (torch.ones(2, 7, dtype=torch.complex64), "view_as_real"),
+    ],
+    ids=["image", "tokens", "complex"],
+)
+@pytest.mark.parametrize(
+    "row",
+    [row for row in METHODS.values() if not row.no_gradient],
+    ids=[name for name, row in METHODS.items() if not row.no_gradient],
+)
+def test_inputs_without_gradients_get_a_hint_of_their_kind(row, inputs, words, model):
+    with pytest.raises(TypeError, match=rf"`inputs` must be floating point.*{words}"):
+        row.attribute(model, inputs, target=1)
 
 
 @ALL

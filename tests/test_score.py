@@ -1,9 +1,12 @@
 """`Score`: whose example a point is, decides its target and arguments."""
 
+from collections import namedtuple
+
+import numpy as np
 import pytest
 import torch
 
-from captum_ext._captum import Score, default_chunk
+from captum_ext._captum import Score, default_chunk, fresh
 
 
 def weighted(x, weight):
@@ -55,7 +58,7 @@ def test_a_model_that_drops_rows_is_refused(inputs):
 
 
 def test_a_model_that_returns_no_tensor_is_refused(inputs):
-    with pytest.raises(TypeError, match="`forward_func` must return a tensor, but gave dict"):
+    with pytest.raises(TypeError, match=r"`forward_func`.*dict with the keys \['logits'\]"):
         Score(lambda x: {"logits": x}, inputs, 0)(inputs)
 
 
@@ -63,3 +66,52 @@ def test_the_default_chunk_never_splits_the_callers_batch_but_bounds_steps():
     assert default_chunk((torch.zeros(1, 3, 224, 224),)) == 8
     assert default_chunk((torch.zeros(20, 3, 224, 224),)) == 20
     assert default_chunk((torch.zeros(2, 5),)) == 1024
+
+
+def test_neither_value_nor_gradient_may_be_nan_unless_the_caller_counts_them(inputs):
+    def model(x):
+        return torch.where(x[:, :1] > 2, x, torch.nan)
+
+    with pytest.raises(ValueError, match=r"nan or infinite.*examples \[0\]"):
+        Score(model, inputs, 0)(inputs)
+    with pytest.raises(ValueError, match=r"nan or infinite.*examples \[0\]"):
+        Score(model, inputs, 0, chunk=1).with_gradient(inputs, torch.tensor([0, 1, 2]))
+    assert Score(model, inputs, 0, keep_undefined=True)(inputs).isnan().tolist() == [1, 0, 0]
+    with pytest.raises(ValueError, match=r"gradients for the examples \[0\]"):
+        Score(lambda x: (x - 1).sqrt(), inputs, 0).with_gradient(inputs)
+
+
+def test_no_tensor_is_handed_out_twice(inputs):
+    seen = []
+
+    def model(x, y):
+        seen.extend([x, y])
+        return x + y
+
+    score = Score(model, inputs, 0, inputs[0])
+    score(inputs)
+    score.with_gradient(inputs)
+    score.through(lambda x: (x,)).with_gradient(inputs)
+    places = [x.data_ptr() for x in (*inputs, *seen)]
+    assert len(set(places)) == 7
+
+
+def test_a_weight_cast_without_a_graph_does_not_stay_in_the_callers_cache(inputs):
+    layer = torch.nn.Linear(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        score = Score(layer, inputs, 0)
+        with score.borrowed():
+            score(inputs)
+        assert layer(inputs[0]).requires_grad
+
+
+def test_arrays_and_tensors_in_arguments_are_copied_however_deep():
+    Named = namedtuple("Named", ["a"])
+    given = {"a": [torch.ones(1), (np.ones(1), Named(torch.ones(1)))], "b": "word"}
+    copied = fresh(given)
+    copied["a"][0].zero_()
+    copied["a"][1][0][:] = 0
+    copied["a"][1][1].a.zero_()
+    copied["a"].pop()
+    assert given["a"][0] == given["a"][1][0] == given["a"][1][1].a == 1
+    assert copied["b"] is given["b"]

@@ -151,9 +151,9 @@ class MaskAttribution(GradientAttribution):
             show_progress: whether to show a bar with the current objective.
 
         Raises:
-            ValueError: if the model gives nan, the mask does not fit the inputs, inputs that are
-                not images lack ``feature_mask`` or ``baselines``, or ``max_forwards`` is below
-                one iteration.
+            ValueError: if the model gives nan or no gradient, the mask does not fit the inputs,
+                inputs that are not images lack ``feature_mask`` or ``baselines``, or
+                ``max_forwards`` is below one iteration.
         """
         return self.optimize(
             inputs,
@@ -198,8 +198,11 @@ class MaskAttribution(GradientAttribution):
             self.gradient_func,
             internal_batch_size,
         )
-        problem = self._problem(score, grid, examples, baselines)
-        with tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar:
+        with (
+            score.borrowed(),
+            tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar,
+        ):
+            problem = self._problem(score, grid, examples, baselines)
 
             def progress(iteration: int, here: Here) -> None:
                 _warn_of_logits(iteration, here)
@@ -210,7 +213,7 @@ class MaskAttribution(GradientAttribution):
             descent = descend(
                 problem, self.direction, self.step, n_iter, n_steps, seed, max_forwards, progress
             )
-        return MaskRun(format_output(_deleted(problem, descent.masks), inputs), descent)
+            return MaskRun(format_output(_deleted(problem, descent.masks), inputs), descent)
 
     def _problem(
         self, score: Score, grid: Grid, examples: Tensors, baselines: Baselines

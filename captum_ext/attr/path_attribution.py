@@ -90,7 +90,7 @@ class PathAttribution(GradientAttribution):
 
         Raises:
             ValueError: if a shape, a number of steps or a value does not fit, or the model
-                gives nan or infinite values or gradients.
+                gives nan or infinite values or gradients, or no gradient at all.
             TypeError: if inputs or baselines are not floating-point tensors.
             AssertionError: if the target does not fit the output, as in Captum.
         """
@@ -116,13 +116,14 @@ class PathAttribution(GradientAttribution):
             self.gradient_func,
             internal_batch_size,
         )
-        starts = _widen(format_baselines(baselines, tensors))
-        knots = self.path.knots(score, starts, _widen(tensors), n_steps)
-        credit, first, last = integrate(knots, self.rule)
-        attributions = format_output(credit, inputs)
-        if not return_convergence_delta:
-            return attributions
-        return attributions, _delta(format_inputs(attributions), first, last, score)
+        with score.borrowed():
+            starts = _widen(format_baselines(baselines, tensors))
+            knots = self.path.knots(score, starts, _widen(tensors), n_steps)
+            credit, first, last = integrate(knots, self.rule)
+            attributions = format_output(credit, inputs)
+            if not return_convergence_delta:
+                return attributions
+            return attributions, _delta(attributions, first, last, score)
 
     def has_convergence_delta(self) -> bool:
         """Path methods are complete, so they have a delta."""
@@ -144,8 +145,9 @@ def _widen(tensors: Tensors) -> Tensors:
     return tuple(x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors)
 
 
-def _delta(attributions: Tensors, first: Knot, last: Knot, score: Score) -> torch.Tensor:
+def _delta(attributions: Inputs, first: Knot, last: Knot, score: Score) -> torch.Tensor:
     wide = accumulation_dtype(score.device)
-    total = sum(a.flatten(1).sum(1, dtype=wide) for a in attributions)
+    parts = attributions if isinstance(attributions, tuple) else (attributions,)
+    total = sum(a.flatten(1).sum(1, dtype=wide) for a in parts)
     delta = total - (last.value - first.value)
     return delta.to(torch.promote_types(score.dtypes[0], torch.float32))

@@ -73,7 +73,8 @@ class RISE(PerturbationAttribution):
         """The expected score of images that show a pixel; alike over an image's channels.
 
         Args:
-            inputs: images (N, C, H, W), or a tuple of them with masks of their own.
+            inputs: images (N, C, H, W), or a tuple of them with masks of their own. Integer
+                images are shown to the model as integers: what masks blend is rounded.
             baselines: what hidden pixels become; None is 0, as in the paper.
             target: what of the model's output is explained, as in Captum.
             additional_forward_args: further arguments of the model, as in Captum.
@@ -91,16 +92,19 @@ class RISE(PerturbationAttribution):
         Raises:
             ValueError: if inputs are not images, or the model gives nan.
         """
-        images = format_inputs(inputs)
+        images = format_inputs(inputs, needs_gradient=False)
         _check(images, n_masks, perturbations_per_eval, tolerance, return_standard_error)
         rows = images[0].shape[0] * perturbations_per_eval
         score = Score(self.forward_func, images, target, additional_forward_args, chunk=rows)
-        references = format_baselines(baselines, images)
-        sums = _Sums(images)
-        masks = [RandomMasks(self.cells, self.keep, (x.shape[2], x.shape[3])) for x in images]
-        generator = torch.Generator().manual_seed(seed)
-        streams = [m.blocks(generator) for m in masks]
-        with tqdm(total=n_masks, desc="RISE", disable=not show_progress) as bar:
+        with (
+            score.borrowed(),
+            tqdm(total=n_masks, desc="RISE", disable=not show_progress) as bar,
+        ):
+            references = format_baselines(baselines, images)
+            sums = _Sums(images)
+            masks = [RandomMasks(self.cells, self.keep, (x.shape[2], x.shape[3])) for x in images]
+            generator = torch.Generator().manual_seed(seed)
+            streams = [m.blocks(generator) for m in masks]
             for start in count(0, BLOCK):
                 blocks = [next(stream) for stream in streams]
                 ends = min(BLOCK, n_masks - start)
@@ -114,8 +118,8 @@ class RISE(PerturbationAttribution):
                     values = _scores(score, images, references, drawn, active)
                     sums.add(values / self.keep, drawn, active)
                     bar.update(part.stop - part.start)
-        found = format_output(sums.means(), inputs)
-        return (found, format_output(sums.errors(), inputs)) if return_standard_error else found
+            found = format_output(sums.means(), inputs)
+            return (found, format_output(sums.errors(), inputs)) if return_standard_error else found
 
 
 class _Sums:
@@ -164,15 +168,12 @@ def _scores(
     blends = []
     for x, reference, mask in zip(images, references, masks, strict=True):
         kept, hidden = x[active, None], reference[active, None]
-        blends.append((kept * mask.to(x) + hidden * (1 - mask.to(x))).flatten(0, 1))
-    values = score(tuple(blends), active.repeat_interleave(len(masks[0]))).view(len(active), -1)
-    bad = ~torch.isfinite(values).all(1)
-    if bad.any():
-        raise ValueError(
-            f"`forward_func` gave nan or inf for masked versions of the examples "
-            f"{active[bad].tolist()}: check the model on these inputs and baselines."
-        )
-    return values
+        if x.is_floating_point():
+            blend = kept * mask.to(x) + hidden * (1 - mask.to(x))
+        else:
+            blend = (kept * mask + hidden * (1 - mask)).round()
+        blends.append(blend.flatten(0, 1))
+    return score(tuple(blends), active.repeat_interleave(len(masks[0]))).view(len(active), -1)
 
 
 def _check(
@@ -185,7 +186,8 @@ def _check(
     for x in images:
         if x.dim() != 4:
             raise ValueError(
-                f"`inputs` must be images (N, C, H, W) for RISE, but got shape {tuple(x.shape)}."
+                f"`inputs` must be images (N, C, H, W) for RISE, but got shape {tuple(x.shape)}: "
+                "features of other data are masked by Captum's FeatureAblation or KernelShap."
             )
     least = 2 if return_standard_error or tolerance is not None else 1
     if n_masks < least:

@@ -35,6 +35,9 @@ class BlurredBase:
         return Frames((start,), (end,), ranking, counts)
 
     def _blur(self, image: Bytes) -> Bytes:
+        if image.shape[2] not in (1, 3):
+            # Pillow blurs channel by channel, but knows no images of other numbers of them.
+            return np.concatenate([self._blur(c) for c in np.split(image, image.shape[2], 2)], 2)
         pixels = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
         blurred = np.asarray(pixels.filter(ImageFilter.GaussianBlur(self.radius)))
         return blurred.reshape(image.shape)

@@ -143,9 +143,7 @@ class MaskProblem:
         return torch.cat(scores).view(len(self.terms), -1, len(sample.fractions))
 
     def _score(self, part: _Part, sample: Sample) -> Score:
-        return self.score.through(
-            lambda masks: self._blends(masks, part, sample), self.inputs[0].dtype
-        )
+        return self.score.through(lambda masks: self._blends(masks, part, sample))
 
     def _blends(self, masks: Tensor, part: _Part, sample: Sample) -> Tensors:
         """What the model sees of one call's evaluations."""

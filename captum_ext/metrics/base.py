@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
@@ -83,6 +84,48 @@ class ExampleMetric(Metric):
                 if len(getattr(self, name)) == 0:
                     setattr(self, name, [self._empty(name)])
         super().sync(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The metric of one batch, which is also added; one that fails leaves all as it was."""
+        with torch.inference_mode(False), self._unless_it_fails():
+            return super().forward(*args, **kwargs)
+
+    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
+        wrapped = super()._wrap_update(update)
+
+        @wraps(update)
+        def added(*args: Any, **kwargs: Any) -> None:
+            # What is made in inference mode can't be written into outside of it.
+            with torch.inference_mode(False), self._unless_it_fails():
+                for name in self._defaults:
+                    state = getattr(self, name)
+                    if isinstance(state, Tensor) and state.is_inference():
+                        setattr(self, name, state.clone())
+                wrapped(*args, **kwargs)
+
+        return added
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """Puts the metric back as it was if what happens inside raises."""
+        before = dict(vars(self))
+        lists = {name: list(held) for name, held in before.items() if isinstance(held, list)}
+        tensors = {
+            name: held.clone()
+            for name, held in before.items()
+            if isinstance(held, Tensor) and not held.is_inference()
+        }
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            # In place: metrics of one compute group share their states.
+            for name, held in lists.items():
+                before[name][:] = held
+            for name, state in tensors.items():
+                before[name].copy_(state)
+            raise
 
     @contextmanager
     def _gathered(self) -> Iterator[None]:

@@ -45,22 +45,28 @@ def measure(
     And "finite", (N,): whether an example's attributions are.
     """
     images = format_images(inputs, levels)
-    (maps,), finite = format_attributions(attributions, (images,), feature_mask is not None)
-    ranking = rank((maps,), feature_mask, how.reduction, how.seed)
-    counts = how.counts(ranking.n_features)
-    frames: FrameSource
-    if baselines is None:
-        frames = how.base.frames(images, ranking, counts)
-    else:
-        (base,) = format_baselines(baselines, (images,))
-        start, end = (from_bytes(to_bytes(image), images) for image in (base, images))
-        frames = Frames((start,), (end,), ranking, counts)
     score = Score(
-        forward_func, (images,), target, additional_forward_args, chunk=internal_batch_size
+        forward_func,
+        (images,),
+        target,
+        additional_forward_args,
+        chunk=internal_batch_size,
+        keep_undefined=True,
     )
-    found = _read(frames, how, levels, images, score)
-    require_probabilities(found["probability"])
-    return {**found, "finite": finite}
+    with score.borrowed():
+        (maps,), finite = format_attributions(attributions, (images,), feature_mask is not None)
+        ranking = rank((maps,), feature_mask, how.reduction, how.seed)
+        counts = how.counts(ranking.n_features)
+        frames: FrameSource
+        if baselines is None:
+            frames = how.base.frames(images, ranking, counts)
+        else:
+            (base,) = format_baselines(baselines, (images,))
+            start, end = (from_bytes(to_bytes(image), images) for image in (base, images))
+            frames = Frames((start,), (end,), ranking, counts)
+        found = _read(frames, how, levels, images, score)
+        require_probabilities(found["probability"])
+        return {**found, "finite": finite}
 
 
 def _read(
@@ -90,12 +96,22 @@ def format_images(inputs: Inputs, levels: Sequence[str]) -> Tensor:
     unknown = [level for level in levels if level not in LEVELS]
     if unknown or not levels:
         raise ValueError(f"`level` is one of {list(LEVELS)}, but got {unknown or 'none'}.")
-    (images, *more) = format_inputs(inputs)
-    channels = (1, 3) if "entropy" in levels else range(1, 1 << 30)
-    if more or images.dim() != 4 or images.shape[1] not in channels:
+    (images, *more) = format_inputs(inputs, needs_gradient=False)
+    if more or images.dim() != 4:
         raise ValueError(
-            "`inputs` must be one tensor of images (N, 1 or 3, height, width), but got "
-            f"{', '.join(str(tuple(x.shape)) for x in (images, *more))}."
+            "`inputs` must be one tensor of images (N, channels, height, width), but got "
+            f"{', '.join(str(tuple(x.shape)) for x in (images, *more))}: other data are measured "
+            "by `Insertion` and `Deletion`."
+        )
+    if "entropy" in levels and images.shape[1] not in (1, 3):
+        raise ValueError(
+            '`level="entropy"` is the size of an image file, of 1 or 3 channels, but got '
+            f'`inputs` of shape {tuple(images.shape)}: use `level="ms_ssim"`.'
+        )
+    if not images.is_floating_point():
+        raise TypeError(
+            f"`inputs` must be images in [0, 1] of floating point, but got {images.dtype}: convert "
+            "them with `images.float() / 255`, and let the model convert back."
         )
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:

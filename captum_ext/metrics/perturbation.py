@@ -84,20 +84,26 @@ def perturb(
     feature_mask: FeatureMask = None,
 ) -> tuple[Curve, Tensor]:
     """The curve of every example, and why it is undefined (0: it isn't)."""
-    tensors = format_inputs(inputs)
+    tensors = format_inputs(inputs, needs_gradient=False)
     require_unit_images(forward_func, tensors)
-    maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
-    references = _references(how.reference, baselines, tensors)
-    ranking = rank(maps, feature_mask, how.reduction, how.seed)
-    counts = even_counts(ranking.n_features, how.n_steps)
-    ends = (references, tensors) if how.inserts else (tensors, references)
-    frames = Frames(*ends, ranking, counts)
     score = Score(
-        forward_func, tensors, target, additional_forward_args, chunk=how.internal_batch_size
+        forward_func,
+        tensors,
+        target,
+        additional_forward_args,
+        chunk=how.internal_batch_size,
+        keep_undefined=True,
     )
-    (answers,) = read(frames, [score], score.chunk)
-    require_probabilities(answers)
-    return _curve(how, UNITS[how.unit](frames), answers, finite)
+    with score.borrowed():
+        maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
+        references = _references(how.reference, baselines, tensors)
+        ranking = rank(maps, feature_mask, how.reduction, how.seed)
+        counts = even_counts(ranking.n_features, how.n_steps)
+        ends = (references, tensors) if how.inserts else (tensors, references)
+        frames = Frames(*ends, ranking, counts)
+        (answers,) = read(frames, [score], score.chunk)
+        require_probabilities(answers)
+        return _curve(how, UNITS[how.unit](frames), answers, finite)
 
 
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:
@@ -117,8 +123,9 @@ def require_probabilities(answers: Tensor) -> None:
     if outside.any():
         raise ValueError(
             "`forward_func` must return probabilities in [0, 1], but gave "
-            f"{float(answers[outside][0]):.4g}: wrap a classifier of images in "
-            "`captum_ext.ImageClassifier`, or add a softmax or sigmoid."
+            f"{float(answers[outside][0]):.4g}: turn logits into probabilities, for images with "
+            "`captum_ext.ImageClassifier`, by a softmax or sigmoid; scale another kind of answer "
+            "to [0, 1]."
         )
 
 
@@ -156,8 +163,8 @@ def _references(reference: Reference, baselines: Baselines, inputs: Tensors) -> 
     if baselines is not None:
         return format_baselines(baselines, inputs)
     if isinstance(reference, int | float):
-        return tuple(torch.full_like(x, reference) for x in inputs)
-    made = tuple(reference(x) for x in inputs)
+        return format_baselines((reference,) * len(inputs), inputs)
+    made = tuple(reference(x.clone()) for x in inputs)
     for image, x in zip(made, inputs, strict=True):
         if image.shape != x.shape:
             raise ValueError(

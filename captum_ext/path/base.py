@@ -125,12 +125,12 @@ class FixedPath(Path):
         per_call = max(1, score.chunk // n)
         for first in range(0, n_steps, per_call):
             ts = [j / n_steps for j in range(first, min(first + per_call, n_steps))]
-            yield from self._block(score, baselines, inputs, ts, first)
+            yield from self._block(score, baselines, inputs, ts)
         ends = (self.point(b, x, 1.0) for b, x in zip(baselines, inputs, strict=True))
         yield Knot(tuple(ends), score=score)
 
     def _block(
-        self, score: Score, baselines: Tensors, inputs: Tensors, ts: list[float], first: int
+        self, score: Score, baselines: Tensors, inputs: Tensors, ts: list[float]
     ) -> Iterator[Knot]:
         """The knots at ``ts``, from as few model calls as the score's chunk allows."""
         pairs = zip(baselines, inputs, strict=True)
@@ -141,21 +141,7 @@ class FixedPath(Path):
         shaped = tuple(g.view_as(p) for g, p in zip(gradients, points, strict=True))
         for k in range(len(ts)):
             value, gradient = None if values is None else values[k], tuple(g[k] for g in shaped)
-            require_finite(value, gradient, first + k)
             yield Knot(tuple(p[k] for p in points), value, gradient, score)
-
-
-def require_finite(value: Tensor | None, gradient: Tensors, step: int) -> None:
-    """Raises ValueError where the model's value or gradient is nan or infinite."""
-    finite = torch.stack([torch.isfinite(g).flatten(1).all(1) for g in gradient]).all(0)
-    if value is not None:
-        finite = finite & torch.isfinite(value).to(finite.device)
-    if not finite.all():
-        examples = (~finite).nonzero().flatten().tolist()
-        raise ValueError(
-            f"`forward_func` gave nan or infinite values or gradients at step {step} of the path, "
-            f"for examples {examples}: check the model on these inputs and their baselines."
-        )
 
 
 def integrate(knots: Iterable[Knot], rule: Rule) -> tuple[Tensors, Knot, Knot]:

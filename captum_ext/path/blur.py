@@ -46,9 +46,10 @@ class BlurPath(FixedPath):
         del n_steps
         for x in inputs:
             if x.dim() != 4:
+                hint = "add a missing batch dimension with `inputs[None]`"
                 raise ValueError(
                     f"`inputs` of a blur path are images of shape (N, C, height, width), but got "
-                    f"{tuple(x.shape)}: add a missing batch dimension with `inputs[None]`."
+                    f"{tuple(x.shape)}: {hint if x.dim() == 3 else 'take another path'}."
                 )
 
     def point(self, start: Tensor, end: Tensor, t: float) -> Tensor:

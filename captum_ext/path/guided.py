@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ext._captum import Score
 from captum_ext._typing import Tensors
-from captum_ext.path.base import Knot, Path, require_finite
+from captum_ext.path.base import Knot, Path
 
 # Gradients closer than this are one tie: on a constant baseline a convolution's gradients are
 # equal but for rounding, and rounding must not choose the path.
@@ -66,7 +66,6 @@ class GuidedPath(Path):
         for step in range(n_steps):
             point = _unflatten(torch.lerp(start, end, progress), inputs)
             value, gradient = score.with_gradient(point)
-            require_finite(value, gradient, step)
             yield Knot(point, value, gradient, score)
             size = _flatten(gradient).abs()
             progress = self._advance(progress, distance, size, (step + 1) / n_steps)

@@ -107,12 +107,9 @@ def test_an_image_does_not_depend_on_its_batch_or_on_chunks(method, chunk):
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_constant_model_has_an_empty_map(method, images):
-    for constant in (
-        lambda x: torch.full((len(x), 2), 0.5),
-        lambda x: torch.full((len(x), 2), 0.5, requires_grad=True),
-    ):
-        maps = method(constant, 6).attribute(images, target=1, n_iter=5)
-        assert torch.equal(maps, torch.zeros_like(images))
+    bias = torch.full((1, 2), 0.5, requires_grad=True)
+    maps = method(lambda x: bias.expand(len(x), 2), 6).attribute(images, target=1, n_iter=5)
+    assert torch.equal(maps, torch.zeros_like(images))
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -169,7 +166,7 @@ def test_probabilities_are_not_warned_of(model, images):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_nan_is_reported_with_its_iteration_and_examples(method, model, images):
+def test_nan_is_reported_with_its_examples(method, model, images):
     calls = []
 
     def breaks(x: Tensor, broken: Tensor) -> Tensor:
@@ -178,7 +175,7 @@ def test_nan_is_reported_with_its_iteration_and_examples(method, model, images):
         return model(x) * nan.view(-1, 1)
 
     broken = torch.tensor([False, True, False])
-    with pytest.raises(ValueError, match=r"nan.*iteration [1-9]\d* for the examples \[1\]"):
+    with pytest.raises(ValueError, match=r"nan.*examples \[1\]"):
         method(breaks, 6).attribute(
             images, target=1, additional_forward_args=broken, n_iter=300, n_steps=2
         )

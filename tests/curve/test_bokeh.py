@@ -41,6 +41,14 @@ def test_blurred_base_is_pillows_blur_and_frames_hold_8_bits(image):
     torch.testing.assert_close(whole, (image[1] * 255).round() / 255)
 
 
+def test_any_number_of_channels_is_blurred_one_by_one(image):
+    six = torch.cat([image, image.flip(2)], 1)
+    ranking, counts = rank((six,)), torch.tensor([[0, 480]] * 2)
+    ends = [BlurredBase(3.0).frames(x, ranking, counts).start[0] for x in (six, image)]
+    torch.testing.assert_close(ends[0][:, :3], ends[1])
+    torch.testing.assert_close(ends[0][:, 3:], ends[1].flip(2), atol=1 / 255, rtol=0)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.4, 0.7, 0.95])
 def test_interpolation_equals_one_over_all_known_pixels(share):
     generator = np.random.default_rng(2)

@@ -299,7 +299,7 @@ def test_bad_input_is_named_and_loses_nothing(model, images, maps):
     before = metric.compute()
     with pytest.raises(ValueError, match=r"`inputs`.*\[0, 1\].*-1.*ImageClassifier"):
         metric.update(images - 1, maps, target=1)
-    with pytest.raises(ValueError, match=r"`inputs`.*1 or 3.*\(4, 2, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"1 or 3 channels.*\(4, 2, 16, 16\)"):
         metric.update(images[:, :2], maps, target=1)
     with pytest.raises(ValueError, match=r"`attributions`.*got \(4, 3, 8, 16\)"):
         metric.update(images, maps[:, :, :8], target=1)
@@ -352,3 +352,12 @@ def test_labels_that_do_not_exclude_one_another_are_right_where_they_are_probabl
     )  # fmt: skip
     assert torch.equal(found["correct"], (found["probability"] >= 0.5).double())
     assert 0 < found["correct"].mean() < 1
+
+
+@pytest.mark.parametrize("preset", INFORMATION_PRESETS)
+def test_six_channels_are_measured_by_similarity(preset):
+    net = torch.nn.Sequential(torch.nn.Conv2d(6, 4, 3), torch.nn.AdaptiveAvgPool2d(1))
+    images = torch.rand(2, 6, 16, 16, generator=torch.Generator().manual_seed(0))
+    metric = SIC.from_preset(lambda x: net(x).flatten(1).softmax(1), preset, min_score=0.0)
+    metric.update(images, images, target=1)
+    assert metric._rows("ms_ssim").isfinite().all()
