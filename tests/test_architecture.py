@@ -64,6 +64,14 @@ def test_captums_private_names_enter_through_one_file(file):
             assert not private, f"{file} imports {module}.{name}"
 
 
+@EACH
+def test_pictures_are_opened_as_formats_that_are_named(file):
+    """Pillow hands some formats to other programs, whatever a file is called."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open":
+            assert "formats" in [word.arg for word in node.keywords], f"{file}, {node.lineno}"
+
+
 @pytest.mark.parametrize("folder", ["attr", "path", "curve", "metrics", "evaluation"])
 def test_every_folder_lists_what_is_public(folder):
     tree = ast.parse((PACKAGE / folder / "__init__.py").read_text())

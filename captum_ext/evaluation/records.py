@@ -8,16 +8,31 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# A spreadsheet takes a cell that begins like this for a formula, and may run it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Writes records of the same keys as CSV, numbers in full precision, nan as nothing."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [*records[0]] if records else [])
-        writer.writeheader()
-        writer.writerows({k: _text(v) for k, v in record.items()} for record in records)
+    """Writes records of the same keys as CSV, numbers in full precision, nan as nothing.
+
+    A text that a spreadsheet would take for a formula, such as an image called "=cmd.png", gets
+    an apostrophe in front.
+    """
+    # Names of files that are no UTF-8 are spelled out.
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([_text(key) for key in records[0]] if records else [])
+        writer.writerows([_text(value) for value in record.values()] for record in records)
 
 
 def _text(value: Any) -> Any:
+    """A cell.
+
+    >>> _text("=1+1"), _text(-1.5), _text("a=1"), _text(float("nan"))
+    ("'=1+1", -1.5, 'a=1', '')
+    """
+    if isinstance(value, str):
+        return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
     return "" if value is None or value != value else value
 
 

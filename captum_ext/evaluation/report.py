@@ -62,7 +62,8 @@ def write_report(
         f"<title>Which map to trust</title><style>{_STYLE}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
-    file.write_text(page, encoding="utf-8")
+    # Names of files that are no UTF-8 are spelled out.
+    file.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _head(found: Evaluation, names: Mapping[str, str]) -> str:
@@ -295,7 +296,7 @@ def _colored(content: bytes | None) -> bytes | None:
     """A grey map in colors, as a small JPEG."""
     if content is None:
         return None
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
         grey = np.asarray(opened.convert("L"))
     table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     buffer = io.BytesIO()
