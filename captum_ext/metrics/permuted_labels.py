@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
+
+from captum_ext.metrics.randomize import forget_casts
+from captum_ext.metrics.twin import require_parameters, twin_of
 
 
 def train_on_permuted_labels(
@@ -21,7 +22,7 @@ def train_on_permuted_labels(
     seed: int = 0,
     show_progress: bool = True,
 ) -> tuple[nn.Module, float]:
-    """A copy of the model trained on permuted labels, and its training accuracy.
+    """A copy of the model, without wrappers, trained on permuted labels, and its accuracy.
 
     Adebayo et al. (NeurIPS 2018) train until the network has memorized the labels; a low
     accuracy says that it has not, and that the test means little.
@@ -36,47 +37,73 @@ def train_on_permuted_labels(
         seed: of the permutation and the order; the global random state stays as it is.
         show_progress: a progress bar on stderr.
 
+    Raises:
+        TypeError: if the model can't be copied or gives no tensor, or labels are no classes.
+        ValueError: if inputs and labels don't fit, or a count is below 1.
+
     >>> net, x, y = nn.Linear(4, 2), torch.rand(8, 4), torch.arange(8) % 2
     >>> twin, accuracy = train_on_permuted_labels(net, x, y, n_epochs=2, show_progress=False)
     >>> twin is not net and 0 <= accuracy <= 1
     True
     """
+    require_parameters(model)
+    if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex():
+        raise TypeError(
+            f"`labels` are numbers of classes (N,), but got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
     if len(inputs) != len(labels) or len(labels) == 0:
         raise ValueError(
             f"`inputs` and `labels` need one row per example, but got {len(inputs)} and "
             f"{len(labels)}."
         )
+    if n_epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"`n_epochs` and `batch_size` are at least 1, but got {n_epochs} and {batch_size}."
+        )
     generator = torch.Generator().manual_seed(seed)
     wrong = labels[torch.randperm(len(labels), generator=generator)]
-    twin = copy.deepcopy(model)
-    for parameter in twin.parameters():
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=lr)
     accuracy = 0.0
     with (
+        # Tensors made in inference mode never have gradients.
+        torch.inference_mode(False),
         torch.enable_grad(),
         torch.random.fork_rng(),
         tqdm(total=n_epochs, desc="permuted labels", disable=not show_progress) as bar,
     ):
+        twin = twin_of(model).requires_grad_(True)
+        optimizer = torch.optim.Adam(twin.parameters(), lr=lr)
         torch.manual_seed(seed)
         for _ in range(n_epochs):
             twin.train()
             for rows in torch.split(torch.randperm(len(wrong), generator=generator), batch_size):
                 optimizer.zero_grad()
-                loss: Tensor = functional.cross_entropy(twin(inputs[rows]), wrong[rows])
+                loss: Tensor = functional.cross_entropy(_logits(twin, inputs[rows]), wrong[rows])
                 torch.autograd.backward(loss)
                 optimizer.step()
+                forget_casts()
             accuracy = _accuracy(twin.eval(), inputs, wrong, batch_size)
+            # Casts made without gradients have none.
+            forget_casts()
             bar.update()
             bar.set_postfix(accuracy=f"{accuracy:.3f}")
             if accuracy >= until:
                 break
-    twin.zero_grad(set_to_none=True)
+        twin.zero_grad(set_to_none=True)
     return twin.train(model.training), accuracy
 
 
 @torch.no_grad()
 def _accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, batch_size: int) -> float:
     pairs = zip(torch.split(inputs, batch_size), torch.split(labels, batch_size), strict=True)
-    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in pairs)
+    # A model may write into what it is given.
+    right = sum(int((_logits(model, x.clone()).argmax(1) == y).sum()) for x, y in pairs)
     return right / len(labels)
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    logits = model(inputs)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TypeError(f"`model` must return logits (N, classes), but gave {got}.")
+    return logits

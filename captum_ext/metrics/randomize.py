@@ -47,20 +47,32 @@ class Stage:
 def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initializer) -> None:
     """Draws the stage's parameters anew, each from a generator of its own.
 
-    The seed and the parameter's name decide the draw, so that it is the same in every order
-    and layers of one shape differ.
+    The seed and the parameter's place in the model decide the draw, so that it is the same in
+    every order and under every wrapper, whose prefix changes names, and layers of one shape
+    differ.
     """
-    named = dict(model.named_parameters())
+    places = {name: (k, p) for k, (name, p) in enumerate(model.named_parameters())}
     for name in stage.parameters:
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
-        fresh = initialize(named[name], generator)
-        if fresh.shape != named[name].shape:
+        place, parameter = places[name]
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{place}".encode()))
+        fresh = initialize(parameter, generator)
+        if fresh.shape != parameter.shape:
             raise ValueError(
-                f"`initialize` must keep the shape {tuple(named[name].shape)} of {name}, but gave "
+                f"`initialize` must keep the shape {tuple(parameter.shape)} of {name}, but gave "
                 f"{tuple(fresh.shape)}."
             )
         with torch.no_grad():
-            named[name].copy_(fresh)
+            parameter.copy_(fresh)
+    forget_casts()
+
+
+def forget_casts() -> None:
+    """Lets `torch.autocast` cast weights again: to be called after each change in place.
+
+    Its cache knows a weight by its identity and lives as long as the outermost context, so that
+    the model would go on with the old values.
+    """
+    torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -91,8 +103,9 @@ def stages_of(
     """All parameters of the model in stages from the output to the input.
 
     A parameter belongs to the module that holds it (a class token to the transformer, an
-    attention's projections to the attention) and, if that is never called itself, to the
-    nearest module around it that is.
+    attention's projections to the attention, what a parametrized weight is made of to its layer)
+    and, if that is never called itself, to the nearest module around it that is. One that
+    several modules share belongs to the last of them that runs, whose output it decides.
 
     Args:
         model: the network.
@@ -107,20 +120,29 @@ def stages_of(
     """
     blocks = _blocks(model, stages)
     called = {name: place for place, name in enumerate(order)}
+    shared: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        shared.setdefault(id(parameter), []).append(name)
     groups: dict[str, list[str]] = {}
     first: dict[str, int] = {}
-    for parameter, _ in model.named_parameters():
-        owner = _owner(parameter, called)
-        group = _block_of(parameter, blocks)
-        group = owner if group is None else group
-        groups.setdefault(group, []).append(parameter)
-        first[group] = min(first.get(group, 1 << 60), called.get(owner, -1))
-    names = sorted(groups, key=lambda name: -first[name])
+    for aliases in shared.values():
+        owners = [_owner(name, called) for name in aliases]
+        places = [called.get(owner, -1) for owner in owners]
+        last = places.index(max(places))
+        group = _block_of(aliases[last], blocks)
+        group = owners[last] if group is None else group
+        # Under the name that `named_parameters` gives it.
+        groups.setdefault(group, []).append(aliases[0])
+        first[group] = min(first.get(group, 1 << 60), places[last])
+    # Of modules that never run, those registered last are taken for the output's.
+    place = {name: (first[name], k) for k, name in enumerate(groups)}
+    names = sorted(groups, key=place.__getitem__, reverse=True)
     return [Stage(name or "(model)", tuple(groups[name])) for name in names]
 
 
 def _owner(parameter: str, called: dict[str, int]) -> str:
-    owner = parameter.rpartition(".")[0]
+    layer, parametrized, _ = f".{parameter}".partition(".parametrizations.")
+    owner = (layer if parametrized else layer.rpartition(".")[0])[1:]
     while owner and owner not in called:
         owner = owner.rpartition(".")[0]
     return owner

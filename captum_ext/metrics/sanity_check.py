@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
-from captum_ext._typing import Inputs, Target, Tensors
+from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.borrowed import Borrowed
+from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
     Similarity,
@@ -28,9 +28,9 @@ from captum_ext.metrics.randomize import (
     randomize,
     stages_of,
 )
+from captum_ext.metrics.twin import require_parameters, twin_of
 
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
-MakeMethod = Callable[[nn.Module], Any]
 
 
 class _SanityCheck(TableMetric):
@@ -49,21 +49,10 @@ class _SanityCheck(TableMetric):
         for name in names:
             self._add_list(f"similarity_{name}")
 
-    def _explain(self, model: nn.Module, inputs: Inputs, target: Target, args: Any) -> Tensor:
-        make_method = self._borrowed.model
-        if make_method is None:
+    def _explain(self, model: nn.Module, *data: Any) -> Tensor:
+        if self._borrowed.model is None:
             raise ValueError("`make_method` is missing: a pickled metric leaves it out.")
-        named = {} if target is None else {"target": target}
-        if args is not None:
-            named["additional_forward_args"] = args
-        # Captum turns on gradients of what it is given, and resets them.
-        fresh = tuple(x.detach().clone().requires_grad_() for x in _tuple(inputs))
-        method = make_method(model)
-        maps = method.attribute(fresh if isinstance(inputs, tuple) else fresh[0], **named)
-        if isinstance(maps, tuple):
-            parts = [m.detach() for m in maps]
-            return parts[0] if len(parts) == 1 else torch.cat([m.flatten(1) for m in parts], 1)
-        return maps.detach()
+        return explain(self._borrowed.model, model, *data)
 
     def _add(self, original: Tensor, others: Sequence[Tensor]) -> None:
         if int(self.n_stages) not in (0, len(others)):
@@ -88,7 +77,7 @@ class _SanityCheck(TableMetric):
             codes.append(code)
             gone.append(vanished)
         self._append(codes=torch.stack(codes, 1), gone=torch.stack(gone, 2), **rows)
-        self.n_stages.fill_(len(others))
+        self.n_stages = torch.full_like(self.n_stages, len(others))
 
     def _shape(self) -> tuple[int, int]:
         return (-1, max(1, int(self.n_stages)))
@@ -179,29 +168,46 @@ class ParameterRandomization(_SanityCheck):
         """Adds examples; the model is neither changed nor kept.
 
         Args:
-            model: a module that can be copied.
+            model: a module that can be copied; it is copied without the wrappers of
+                `torch.compile`, `DataParallel` and `DistributedDataParallel`.
             inputs, target, additional_forward_args: what the method explains, as in Captum.
+
+        Raises:
+            TypeError: if it is no module with parameters, is traced or scripted, or can't be
+                copied; or model or method give no tensors.
+            ValueError: if no layer of the model runs, or the method explains another model.
+            RuntimeError: if the method fails.
         """
-        if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
-            raise TypeError(f"`model` is a module with parameters, but got {type(model).__name__}.")
-        require_unit_images(model, inputs)
-        twin = copy.deepcopy(model)
-        with execution_order(twin) as called:
-            original = self._explain(twin, inputs, target, additional_forward_args)
-            if not called:
+        require_parameters(model)
+        # Tensors made in inference mode never have gradients.
+        with torch.inference_mode(False):
+            self._update(model, (inputs, target, additional_forward_args))
+
+    def _update(self, model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+        twin = twin_of(model)
+        require_unit_images(twin, data[0])
+        with execution_order(twin) as called, execution_order(model) as asked:
+            original = self._explain(twin, *data)
+            if not called and not asked:
                 # A map may not even ask the model, whose layers still have an order.
-                _run(twin, inputs, additional_forward_args)
-        found = stages_of(twin, called, self.stages)
+                _run(twin, data)
+        if asked:
+            raise ValueError(
+                "`make_method` must make a method that explains the model that it is given, but "
+                "`model` itself ran: use the argument alone, as in `lambda model: "
+                "LayerGradCam(model, model.layer4)`."
+            )
+        found = _stages(twin, called, self.stages)
         report: list[dict[str, Any]] = []
         others = []
         for stage in found:
             if self.order == "independent":
-                twin = copy.deepcopy(model)
+                twin = twin_of(model)
             randomize(twin, stage, self.seed, self.initialize)
             if self.buffer_rule == "reestimate":
-                _reestimate(twin, inputs, additional_forward_args)
+                _reestimate(twin, data)
             report.append(_report(model, twin, stage))
-            others.append(self._explain(twin, inputs, target, additional_forward_args))
+            others.append(self._explain(twin, *data))
         self._add(original, others)
         self.report = report
         if len(self.maps) < self.keep_maps:
@@ -241,7 +247,7 @@ class ParameterRandomization(_SanityCheck):
 
 def _report(model: nn.Module, twin: nn.Module, stage: Stage) -> dict[str, Any]:
     """The share of all weights that the stage holds, and that differ by now."""
-    pairs = list(zip(model.named_parameters(), twin.parameters(), strict=True))
+    pairs = list(zip(twin.named_parameters(), model.parameters(), strict=True))
     total = sum(p.numel() for (_, p), _ in pairs)
     held = sum(p.numel() for (name, p), _ in pairs if name in stage.parameters)
     changed = sum(int((a != b).sum()) for (_, a), b in pairs)
@@ -253,7 +259,18 @@ def _report(model: nn.Module, twin: nn.Module, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _reestimate(model: nn.Module, inputs: Inputs, args: Any) -> None:
+def _stages(twin: nn.Module, called: list[str], stages: str | Sequence[str]) -> list[Stage]:
+    found = stages_of(twin, called, stages)
+    holders = [m for m in twin.modules() if any(True for _ in m.parameters(recurse=False))]
+    if len(holders) > 1 and [stage.name for stage in found] == ["(model)"]:
+        raise ValueError(
+            f"`model` holds parameters in {len(holders)} modules, but runs none of them, as an "
+            "exported one does: give the module that it was made from, or `stages` as names."
+        )
+    return found
+
+
+def _reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
     norms: list[Any] = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
     if not norms:
         rank_zero_warn("`buffers='reestimate'`, but the model has no running statistics.")
@@ -263,20 +280,26 @@ def _reestimate(model: nn.Module, inputs: Inputs, args: Any) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    _run(model, inputs, args)
+    try:
+        _run(model, data)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "`buffers='reestimate'` estimates statistics of each channel, but a layer of `model` "
+            f"gets one value for {len(as_tuple(data[0])[0])} example: `update` with more at a "
+            "time, or use 'keep'."
+        ) from error
     for norm, training, momentum in before:
         norm.momentum = momentum
         norm.train(training)
 
 
-def _run(model: nn.Module, inputs: Inputs, args: Any) -> None:
+def _run(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+    inputs, _, args = data
     extra = () if args is None else args if isinstance(args, tuple) else (args,)
     with torch.no_grad():
-        model(*_tuple(inputs), *extra)
-
-
-def _tuple(inputs: Inputs) -> Tensors:
-    return inputs if isinstance(inputs, tuple) else (inputs,)
+        model(*copies_of((*as_tuple(inputs), *extra)))
 
 
 class DataRandomization(_SanityCheck):
@@ -314,13 +337,19 @@ class DataRandomization(_SanityCheck):
         target: Target = None,
         additional_forward_args: Any = None,
     ) -> None:
-        """Adds examples, explained under both models; neither is kept."""
-        require_unit_images(model, inputs)
-        original, other = (
-            self._explain(m, inputs, target, additional_forward_args)
-            for m in (model, randomized_model)
-        )
-        self._add(original, [other])
+        """Adds examples, explained under copies of both models.
+
+        Arguments and errors as of `ParameterRandomization.update`.
+        """
+        with torch.inference_mode(False):
+            twins = [
+                twin_of(m) if isinstance(m, nn.Module) else m for m in (model, randomized_model)
+            ]
+            require_unit_images(twins[0], inputs)
+            original, other = (
+                self._explain(twin, inputs, target, additional_forward_args) for twin in twins
+            )
+            self._add(original, [other])
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draws the similarities, as torchmetrics does; figure and axes."""

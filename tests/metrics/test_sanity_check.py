@@ -1,6 +1,7 @@
 """Sanity checks: what is randomized, in which order, and what maps do about it."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -9,6 +10,7 @@ from captum.attr import InputXGradient, LayerGradCam, Saliency
 from torch import nn
 from torchvision.models import VisionTransformer
 
+from captum_ext.attr import RISE, BlurIG, GradCam
 from captum_ext.metrics import (
     DataRandomization,
     ParameterRandomization,
@@ -315,6 +317,261 @@ def test_plots_show_every_stage_and_every_method(net, images):
     plt.close("all")
 
 
+@pytest.mark.parametrize("wrapper", ["compiled", "DataParallel", "both", "inside", "classifier"])
+def test_numbers_and_stages_do_not_depend_on_a_wrapper(wrapper, images):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(480, 3)).eval()
+    plain = check_of(net, images)
+    if wrapper == "classifier":
+        whole = nn.Sequential(nn.Identity(), net)
+    elif wrapper == "inside":
+        net[0] = torch.compile(net[0], backend="eager")
+        whole = net
+    else:
+        whole = net
+        if wrapper in ("compiled", "both"):
+            whole = torch.compile(whole, backend="eager")
+        if wrapper in ("DataParallel", "both"):
+            whole = nn.DataParallel(whole)
+    # A compiled model that was used runs code that no hook sees.
+    whole(images)
+    check = check_of(whole, images)
+    for name, values in plain.per_example.items():
+        torch.testing.assert_close(check.per_example[name], values)
+    prefix = "1." if wrapper == "classifier" else ""
+    assert [row["stage"] for row in check.report] == [prefix + "3", prefix + "0"]
+
+
+@pytest.mark.parametrize("inner", [None, True, False])
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+def test_an_outer_autocast_does_not_bring_old_weights_back(order, inner, images):
+    class Cast(nn.Module):
+        """A network that may have an autocast of its own."""
+
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+                nn.Linear(128, 5),
+            )  # fmt: skip
+
+        def forward(self, x):
+            if inner is None:
+                return self.net(x).float()
+            with torch.autocast("cpu", torch.bfloat16, cache_enabled=inner):
+                return self.net(x).float()
+
+    torch.manual_seed(0)
+    net = Cast().eval()
+    plain = check_of(net, images, order=order)
+    with torch.autocast("cpu", torch.bfloat16):
+        amp = check_of(net, images, order=order)
+    for name, values in plain.by_stage().items():
+        torch.testing.assert_close(amp.by_stage()[name], values, rtol=0, atol=0.05)
+
+
+def test_labels_are_learned_under_an_outer_autocast():
+    def accuracy(amp):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 3))
+        x, y = torch.rand(24, 3, 4, 4), torch.arange(24) % 3
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            return train_on_permuted_labels(
+                net, x, y, n_epochs=150, batch_size=8, lr=1e-2, show_progress=False
+            )[1]
+
+    assert accuracy(False) > 0.9
+    assert accuracy(True) > 0.9
+
+
+class InPlace(nn.Module):
+    """Writes into all that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+        self.head = nn.Linear(480, 3)
+
+    def forward(self, x, scale=None):
+        x = x.sub_(0.5) if scale is None else x.sub_(scale.add_(1.0))
+        return self.head(self.net(x))
+
+
+class Perturbs:
+    """Asks the model without gradients, as models that write in place allow."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def attribute(self, inputs, target=None, additional_forward_args=()):
+        with torch.no_grad():
+            self.model(inputs, *additional_forward_args)
+        return inputs.detach() * self.model.head.weight.detach().sum()
+
+
+@pytest.mark.parametrize("buffers", ["keep", "reestimate"])
+def test_data_is_as_it_was_also_where_a_model_writes_in_place(buffers, images):
+    net = InPlace().eval()
+    scale, labels = torch.zeros(1), torch.tensor([0, 1, 2])
+    before = copy.deepcopy((images, scale, labels, net.state_dict()))
+    check_of(net, images, make_method=Perturbs, buffers=buffers)
+    check = ParameterRandomization(Perturbs, similarity=RANKS, buffers=buffers)
+    check.update(net, images, labels, (scale,))
+    twin = copy.deepcopy(net)
+    DataRandomization(Perturbs, RANKS).update(net, twin, images, labels, (scale,))
+    train_on_permuted_labels(net, images, labels, n_epochs=2, show_progress=False)
+    after = (images, scale, labels, net.state_dict())
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    torch.testing.assert_close(twin.state_dict(), net.state_dict(), rtol=0, atol=0)
+
+
+def test_one_image_is_too_few_to_reestimate_and_is_said():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(504, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval()
+    check = ParameterRandomization(Saliency, similarity=RANKS, buffers="reestimate")
+    with pytest.raises(ValueError, match=r"`buffers='reestimate'`.*for 1 example.*'keep'"):
+        check.update(net, torch.rand(1, 3, 12, 14), target=1)
+    check.update(net, torch.rand(2, 3, 12, 14), target=1)
+    assert len(check.per_example["spearman"]) == 2
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm,
+             nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.orthogonal]
+)  # fmt: skip
+def test_a_parametrized_weight_is_of_its_layer(norm, images):
+    torch.manual_seed(0)
+    net = nn.Sequential(norm(nn.Conv2d(3, 4, 3)), nn.Tanh(), nn.Flatten(), norm(nn.Linear(480, 3)))
+    net(images)
+    check = check_of(net.eval(), images)
+    assert [row["stage"] for row in check.report] == ["3", "0"]
+    assert check.report[-1]["changed"] == 1
+    assert float(check.by_stage()["spearman"][-1]) < 0.9
+
+
+class Tied(nn.Module):
+    """Ends with the weight that it begins with, as language models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.middle = nn.Linear(6, 6)
+        self.last = nn.Linear(6, 6)
+        self.last.weight = self.first.weight
+        self.again = self.middle
+
+    def forward(self, x):
+        return self.last(self.again(self.middle(self.first(x).tanh()).tanh()).tanh())
+
+
+def test_tied_weights_belong_to_the_last_layer_that_uses_them_and_count_once():
+    check = ParameterRandomization(Saliency, similarity=RANKS)
+    check.update(Tied(), torch.rand(4, 6), target=1)
+    rows = {row["stage"]: row for row in check.report}
+    assert [*rows] == ["last", "middle", "first"]
+    assert rows["last"]["parameters"] == ["first.weight", "last.bias"]
+    assert rows["first"]["parameters"] == ["first.bias"]
+    assert sum(row["share"] for row in check.report) == pytest.approx(1)
+    assert rows["first"]["changed"] == 1
+    assert rows["last"]["changed"] == pytest.approx(42 / (36 * 2 + 18))
+
+
+@dataclasses.dataclass
+class Answer:
+    logits: torch.Tensor
+
+
+OUTPUTS = {
+    "dict": lambda logits: {"logits": logits},
+    "tuple": lambda logits: (logits, logits),
+    "list": lambda logits: [logits],
+    "Answer": Answer,
+    "NoneType": lambda logits: None,
+}
+
+
+@pytest.mark.parametrize("make_method", [Saliency, GradCam, BlurIG, RISE])
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_that_are_no_tensor_are_named(kind, make_method, images):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(480, 3))
+
+        def forward(self, x):
+            return OUTPUTS[kind](self.net(x))
+
+    check = ParameterRandomization(make_method, similarity=RANKS)
+    with pytest.raises(TypeError, match=rf"must return a tensor, but gave {kind}"):
+        check.update(Model().eval(), images, target=1)
+    assert check.n_excluded == len(check.per_example["spearman"]) == 0
+    if kind == "dict":
+        check = ParameterRandomization(
+            lambda m: Saliency(lambda x: m(x)["logits"]), similarity=RANKS
+        )
+        check.update(Model().eval(), images, target=1)
+        assert len(check.per_example["spearman"]) == 3
+
+
+def failing(error):
+    def make(model):
+        raise error
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make_method", "said"),
+    [
+        (failing(IndexError("list index out of range")), "fails with IndexError: list index"),
+        (failing(AssertionError()), "fails with AssertionError: without a message"),
+        (failing(KeyError("x")), "fails with KeyError: 'x'"),
+        (lambda model: None, "fails with AttributeError: 'NoneType'"),
+        (lambda model: Known(None), "map for each of 3 examples, but got NoneType"),
+        (lambda model: Known(()), "map for each of 3 examples, but got none"),
+        (lambda model: Known(torch.zeros(3).numpy()), "examples, but got ndarray"),
+        (lambda model: Known(torch.zeros(2, 4)), r"examples, but got \(2, 4\)"),
+        (lambda model: Known((torch.zeros(3, 4), {})), r"examples, but got \(3, 4\), dict"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_made_method_is_one_sentence(make_method, said, net, images):
+    with pytest.raises((TypeError, RuntimeError), match=rf"`make_method`.*{said}"):
+        check_of(net, images, make_method=make_method)
+    other = DataRandomization(make_method, RANKS)
+    with pytest.raises((TypeError, RuntimeError), match=rf"`make_method`.*{said}"):
+        other.update(net, net, images, target=1)
+
+
+def test_a_wrong_target_stays_an_assertion_error_of_captum(net, images):
+    with pytest.raises(AssertionError, match="Target list length"):
+        ParameterRandomization(Saliency).update(net, images, target=[0, 1])
+
+
+def test_a_method_of_another_model_is_refused(net, images):
+    with pytest.raises(ValueError, match=r"`make_method` must.*`model` itself ran"):
+        check_of(net, images, make_method=lambda model: Saliency(net))
+    assert all(not m._forward_pre_hooks and not m._forward_hooks for m in net.modules())
+
+
+def test_an_exported_model_is_refused(images):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(480, 3)).eval()
+    whole = torch.export.export(net, (images,)).module()
+    with pytest.raises(ValueError, match=r"parameters in 2 modules, but runs none"):
+        check_of(whole, images)
+
+
+def test_inference_mode_around_the_checks_changes_nothing(net, images):
+    plain = check_of(net, images)
+    with torch.inference_mode():
+        check = check_of(net, images.clone())
+        twin, _ = train_on_permuted_labels(
+            net, images.clone(), torch.tensor([0, 1, 2]), n_epochs=2, show_progress=False
+        )
+    for name, values in plain.per_example.items():
+        torch.testing.assert_close(check.per_example[name], values)
+    assert not torch.equal(twin.last.weight, net.last.weight)
+
+
 def test_data_randomization_compares_maps_under_two_models(net, images):
     torch.manual_seed(1)
     other = Backwards().eval()
@@ -345,6 +602,17 @@ def test_permuted_labels_are_learned_by_a_copy(capsys):
     assert right < 0.9
     with pytest.raises(ValueError, match="`inputs` and `labels`"):
         train_on_permuted_labels(model, inputs, labels[:3])
+    with pytest.raises(TypeError, match=r"`labels` are numbers of classes.*float32"):
+        train_on_permuted_labels(model, inputs, labels.float())
+    with pytest.raises(ValueError, match=r"`n_epochs` and `batch_size`.*got 0 and 64"):
+        train_on_permuted_labels(model, inputs, labels, n_epochs=0)
+    with pytest.raises(TypeError, match=r"`model` must return logits.*gave \(40, 5, 2\)"):
+        train_on_permuted_labels(
+            nn.Sequential(nn.Linear(10, 10), nn.Unflatten(1, (5, 2))),
+            inputs, labels, show_progress=False,
+        )  # fmt: skip
+    with pytest.raises(TypeError, match=r"`model` is a module with parameters.*Identity"):
+        train_on_permuted_labels(nn.Identity(), inputs, labels)
 
 
 def test_bad_settings_are_named(net, images):
