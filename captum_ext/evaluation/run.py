@@ -154,8 +154,10 @@ def _work(job: _Job, store: Store, data: Data, batch_size: int, progress: Progre
 def _seen(one: Screened) -> Seen:
     example = one.example
     picture = None if example.image is None else thumbnail(example.image)
+    # SQLite's integers end there; that the model has no such class is the reason.
+    target = one.target if one.target is not None and abs(one.target) < 2**63 else None
     return Seen(
-        example.position, example.digest, one.target, one.prediction, one.probability,
+        example.position, example.digest, target, one.prediction, one.probability,
         one.reason, picture,
     )  # fmt: skip
 

@@ -266,3 +266,15 @@ def test_two_classes_in_one_logit_are_targets_once_they_have_names():
     assert len(found.kept) == 6
     with pytest.raises(ValueError, match="`only_correct` needs two classes or more"):
         run(flat_classifier(1, activation="sigmoid"), items, only_correct=True)
+
+
+def test_a_class_of_any_size_is_a_reason_of_its_example_at_every_resume(net, tmp_path):
+    held = data()
+    for position, target in ((1, 10**30), (3, -(10**30)), (4, -1)):
+        held[position] = (held[position][0], target)
+    for _ in range(2):
+        found = evaluate(
+            net, held, methods(net), metrics(net), batch_size=2, seed=0, out=tmp_path / "run"
+        )
+        assert [one.position for one in found.kept] == [0, 2]
+        assert found.reasons[f"its class {10**30} is not one of the model's 5"] == 1
