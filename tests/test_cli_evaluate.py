@@ -95,7 +95,7 @@ def test_a_folder_becomes_tables_curves_and_a_page(folder, capsys):
     assert "5 of 5 images" in printed
     assert {p.name for p in Path("out").iterdir()} == {
         "results.json", "results.csv", "per_example.csv", "curves.png", "report.html",
-        "part-00000.sqlite", "run.lock",
+        "part-00000.sqlite", "run.lock", ".captum-ext.json",
     }  # fmt: skip
     found = results()
     assert [row["method"] for row in found["table"]] == ["saliency", "ig"]

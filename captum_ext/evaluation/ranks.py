@@ -18,8 +18,15 @@ def here() -> tuple[int, int]:
     return 0, 1
 
 
+class OtherProcessError(RuntimeError):
+    """Another process of the run has ended, so that nothing can be asked of it."""
+
+
 def everyone(value: Any) -> list[Any]:
     """What each process says, in order; all of them must ask.
+
+    Raises:
+        OtherProcessError: if one has ended.
 
     >>> everyone("yes")
     ['yes']
@@ -28,7 +35,13 @@ def everyone(value: Any) -> list[Any]:
     if size == 1:
         return [value]
     values: list[Any] = [None] * size
-    dist.all_gather_object(values, value)
+    try:
+        dist.all_gather_object(values, value)
+    except RuntimeError as error:
+        raise OtherProcessError(
+            "another process of this run ended before its work was done: what is done is kept; run "
+            "the same again to go on."
+        ) from error
     return values
 
 

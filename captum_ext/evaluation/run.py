@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from captum_ext.attr.catalog import accepted
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.evaluation import ranks
 from captum_ext.evaluation.cost import Cost, watched
-from captum_ext.evaluation.data import Data, count, first_line, groups
+from captum_ext.evaluation.data import Data, count, first_line, groups, is_indexed
+from captum_ext.evaluation.earlier import Earlier
+from captum_ext.evaluation.failures import stop_unless_its_own
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.readings import alone, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.screening import Screened, screen
-from captum_ext.evaluation.settings import check, settings_of
+from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store import Result, Seen, Store, opened
 from captum_ext.evaluation.thumbnails import map_thumbnail, thumbnail
 
@@ -97,7 +100,7 @@ def evaluate(
     """
     readers, leaders = flat(metrics)
     check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
-    about = settings_of(forward_func, methods, readers, batch_size, seed, only_correct, settings)
+    what = about(forward_func, data, methods, readers, batch_size, seed, only_correct, settings)
     job = _Job(
         forward_func,
         methods,
@@ -106,13 +109,17 @@ def evaluate(
         only_correct,
         internal_batch_size,
     )
-    with opened(None if out is None else Path(out), about, resume) as store:
-        _work(job, store, data, batch_size, progress)
+    with opened(None if out is None else Path(out), what, resume) as store:
+        for remark in store.remarks:
+            warnings.warn(remark, stacklevel=2)
+        _work(job, store, data, batch_size, names, progress)
         ranks.everyone(None)
         store.share()
-        return Evaluation(
-            tuple(methods), readers, leaders, store.seen(), store.results(), about, names
+        found = Evaluation(
+            tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names
         )
+        found.notes += store.remarks
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,39 +134,73 @@ class _Job:
     internal_batch_size: int | None
 
 
-def _work(job: _Job, store: Store, data: Data, batch_size: int, progress: Progress | None) -> None:
-    finished = store.finished()
+def _work(
+    job: _Job,
+    store: Store,
+    data: Data,
+    batch_size: int,
+    names: Sequence[str] | None,
+    progress: Progress | None,
+) -> None:
     rank, size = ranks.here()
+    earlier = Earlier(store, batch_size, names)
+
+    def is_mine(number: int) -> bool:
+        return number % size == rank
+
+    if is_indexed(data):
+        store.forget(earlier.to_repeat(data, is_mine))
+    finished = store.finished()
 
     def wanted(number: int) -> bool:
         lacking = any((number, method) not in finished for method in job.methods)
-        return lacking and number % size == rank
+        # Data that comes by itself is compared as it comes.
+        return (lacking or not is_indexed(data)) and is_mine(number)
 
     n = count(data)
     n_groups = 0 if n is None else len(range(rank, -(-n // batch_size), size))
-    n_done = sum(1 for number, _ in finished if number % size == rank)
+    n_done = sum(1 for number, _ in finished if is_mine(number))
     tell = progress or (lambda *state: None)
     for group in groups(data, batch_size, wanted):
         number = group[0].position // batch_size
+        if not is_indexed(data) and earlier.is_to_repeat(group):
+            store.forget([number])
+            finished -= {(number, name) for name in job.methods}
+        lacking = [name for name in job.methods if (number, name) not in finished]
+        if not lacking:
+            continue
         screened = screen(job.forward_func, group, job.only_correct)
         seen = [_seen(one) for one in screened]
-        for name in job.methods:
-            if (number, name) not in finished:
-                tell(name, n_done, n_groups * len(job.methods))
-                store.add(number, name, seen, _results(job, name, screened))
-                n_done += 1
+        for name in lacking:
+            tell(name, n_done, n_groups * len(job.methods))
+            store.add(number, name, seen, _results(job, name, screened))
+            n_done += 1
+    if not is_indexed(data):
+        earlier.check_all_met(is_mine)
     tell("done", n_done, n_groups * len(job.methods))
 
 
 def _seen(one: Screened) -> Seen:
     example = one.example
-    picture = None if example.image is None else thumbnail(example.image)
-    # SQLite's integers end there; that the model has no such class is the reason.
-    target = one.target if one.target is not None and abs(one.target) < 2**63 else None
+    picture = None if example.image is None else _picture(thumbnail, example.image)
     return Seen(
-        example.position, example.digest, target, one.prediction, one.probability,
+        example.position, example.digest, _in_store(one.target), one.prediction, one.probability,
         one.reason, picture,
     )  # fmt: skip
+
+
+def _in_store(target: int | None) -> int | None:
+    """A class as SQLite can keep it; no model has as many."""
+    return target if target is None or abs(target) < 2**63 else None
+
+
+def _picture(draw: Callable[[Tensor], bytes | None], tensor: Tensor) -> bytes | None:
+    """A small picture for the report; none where it can't be drawn: no number depends on it."""
+    try:
+        return draw(tensor)
+    except Exception as error:
+        stop_unless_its_own(error, "a picture for the report")
+        return None
 
 
 def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
@@ -174,9 +215,8 @@ def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
     """The batch's results; if a method fails for the whole, example by example."""
     try:
         maps, cost = _attribute(job, name, batch)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
     except Exception as error:
+        stop_unless_its_own(error, f"{name} of example {batch[0].example.position}")
         if len(batch) > 1:
             for one in batch:
                 yield from _explained(job, name, [one])
@@ -218,14 +258,15 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
     states, reasons = {}, {}
     for key, metric in job.metrics.items():
         try:
-            states[key] = read(metric, offered)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
+            state = read(metric, offered)
+            pack({key: state})
+            states[key] = state
         except Exception as error:
+            stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
             reasons[key] = first_line(error)
     return Result(
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
-        json.dumps(reasons), pack(states), map_thumbnail(credit),
+        json.dumps(reasons), pack(states), _picture(map_thumbnail, credit),
     )  # fmt: skip
 
 

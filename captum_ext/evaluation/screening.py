@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
 from captum_ext.evaluation.data import Example, first_line
+from captum_ext.evaluation.failures import stop_unless_its_own
+from captum_ext.evaluation.settings import device_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def screen(forward_func: Forward, group: list[Example], only_correct: bool) -> l
 def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Screened:
     if example.image is None:
         return _out(example, torch.empty(0), f"{example.failure}")
-    image = example.image.to(_device_of(forward_func, example.image))
+    image = example.image
+    if isinstance(forward_func, nn.Module):
+        image = image.to(device_of(forward_func))
     if not image.is_floating_point():
         return _out(example, image, f"its image is {image.dtype}, not floating point")
     if not image.isfinite().all():
@@ -53,9 +57,8 @@ def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Scre
         # One at a time: an answer must not depend on the others in a group.
         with torch.no_grad():
             answer = forward_func(image[None])
-    except (RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except Exception as error:
+        stop_unless_its_own(error, f"example {example.position}")
         return _out(example, image, f"the model fails: {first_line(error)}")
     if not isinstance(answer, Tensor) or answer.dim() != 2:
         raise ValueError("`forward_func` must return one row of class scores per image.")
@@ -79,10 +82,3 @@ def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Scre
 
 def _out(example: Example, image: Tensor, reason: str) -> Screened:
     return Screened(example, image, example.target, None, None, reason)
-
-
-def _device_of(forward_func: Forward, image: Tensor) -> torch.device:
-    if isinstance(forward_func, nn.Module):
-        for tensor in forward_func.parameters():
-            return tensor.device
-    return image.device

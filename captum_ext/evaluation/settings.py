@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import captum
+import numpy
+import PIL
+import scipy
 import torch
 import torchmetrics
 import torchvision
+from PIL import features
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -21,6 +27,7 @@ from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
 from captum_ext.attr.configured import Configured
 from captum_ext.evaluation.data import Data, count
+from captum_ext.evaluation.identity import Identity, digest_of_source, version_of
 
 _OFFERED = {"inputs", "target", "self"}
 _DEPTH = 4
@@ -86,26 +93,101 @@ def _check_methods(methods: Mapping[str, Attribution]) -> None:
             )
 
 
-def settings_of(
+@dataclass(frozen=True)
+class About:
+    """What a run is.
+
+    Args:
+        shown: the settings in few words, for people.
+        content: all that decides the numbers, by content, for comparing; both as JSON can hold.
+        unknown: what decides them but has no content that could be compared, by its place.
+    """
+
+    shown: dict[str, Any] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+
+def about(
     forward_func: Forward,
+    data: Data,
     methods: Mapping[str, Attribution],
     metrics: Mapping[str, Metric],
     batch_size: int,
     seed: int,
     only_correct: bool,
     more: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Everything that decides the numbers, as JSON can hold it."""
-    return {
-        "model": digest_of(forward_func),
+) -> About:
+    """Everything that decides the numbers of a run."""
+    modules = forward_func.named_modules() if isinstance(forward_func, nn.Module) else []
+    layers = [(module, f"layer {name}") for name, module in modules if name]
+    identity = Identity([*layers, (forward_func, "the model")])
+    model = identity.content(forward_func, "model")
+    plain = {"batch_size": batch_size, "seed": seed, "only_correct": only_correct}
+    content = {
+        **plain,
+        **{key: identity.of(value, key) for key, value in (more or {}).items()},
+        "n_examples": count(data),
+        "device": device_of(forward_func).type,
+        "precision": precision(),
+        "model": model,
+        "methods": {n: identity.of(method, f"methods.{n}") for n, method in methods.items()},
+        "metrics": {n: identity.of(metric, f"metrics.{n}") for n, metric in metrics.items()},
+        "versions": {**versions(), "captum_ext source": digest_of_source("captum_ext")},
+    }
+    others = {name: version_of(name) for name in identity.libraries}
+    content["versions"] = {**others, **content["versions"]}
+    text = json.dumps(model, sort_keys=True).encode()
+    kind = getattr(forward_func, "__qualname__", None) or type(forward_func).__name__
+    shown = {
+        "model": f"{kind} {hashlib.sha256(text).hexdigest()[:12]}",
         "methods": {name: described(method) for name, method in methods.items()},
         "metrics": {name: protocol_of(metric) for name, metric in metrics.items()},
-        "batch_size": batch_size,
-        "seed": seed,
-        "only_correct": only_correct,
+        **plain,
         **(more or {}),
         "versions": versions(),
     }
+    return About(shown, content, identity.unknown)
+
+
+def device_of(forward_func: Forward) -> torch.device:
+    """Where a module's parameters or buffers are; of a function, where tensors are made."""
+    if isinstance(forward_func, nn.Module):
+        for tensor in chain(forward_func.parameters(), forward_func.buffers()):
+            return tensor.device
+    return torch.empty(0).device
+
+
+def precision() -> dict[str, str]:
+    """In what precision numbers are computed, as far as PyTorch's settings say it.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     precision()["autocast cpu"]
+    'torch.bfloat16'
+    """
+    found = {"default dtype": str(torch.get_default_dtype()),
+             "matmul": torch.get_float32_matmul_precision()}  # fmt: skip
+    for kind in ("cpu", "cuda"):
+        found[f"autocast {kind}"] = _autocast(kind)
+    switches: dict[str, Any] = {
+        "cudnn": torch.backends.cudnn,
+        "cuda matmul": torch.backends.cuda.matmul,
+    }
+    for name, switch in switches.items():
+        try:
+            found[name] = "tf32" if switch.allow_tf32 else "ieee"
+        except RuntimeError:
+            # PyTorch refuses to say it in the old way once it was set in the new.
+            found[name] = str(switch.fp32_precision)
+    return found
+
+
+def _autocast(kind: str) -> str:
+    if hasattr(torch, "get_autocast_dtype"):
+        return str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else "off"
+    if kind == "cpu":
+        return str(torch.get_autocast_cpu_dtype()) if torch.is_autocast_cpu_enabled() else "off"
+    return str(torch.get_autocast_gpu_dtype()) if torch.is_autocast_enabled() else "off"
 
 
 def protocol_of(metric: Metric) -> dict[str, Any]:
@@ -124,25 +206,13 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
         "torchmetrics": torchmetrics.__version__,
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "pillow": PIL.__version__,
+        # They read pictures, and write those whose size measures information.
+        **{name: str(features.version(name)) for name in ("jpg", "webp", "zlib")},
         "python": platform.python_version(),
     }
-
-
-def digest_of(forward_func: Forward) -> str:
-    """A model's type and a digest of its weights; a function's name.
-
-    >>> digest_of(nn.ReLU())[:5], digest_of(digest_of)
-    ('ReLU ', 'digest_of')
-    """
-    if not isinstance(forward_func, nn.Module):
-        return getattr(forward_func, "__qualname__", type(forward_func).__name__)
-    seen = hashlib.sha256()
-    for key, value in forward_func.state_dict().items():
-        seen.update(key.encode())
-        if isinstance(value, Tensor) and value.numel():
-            flat = value.detach().cpu().contiguous().view(-1)
-            seen.update(flat.view(torch.uint8).numpy().tobytes())
-    return f"{type(forward_func).__name__} {seen.hexdigest()[:12]}"
 
 
 def described(value: Any, depth: int = _DEPTH) -> Any:

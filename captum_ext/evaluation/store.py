@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -11,20 +14,35 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captum_ext.evaluation.ranks import agree, everyone, here
-from captum_ext.evaluation.store_files import OtherRunError as OtherRunError
+from captum_ext.evaluation.settings import About
+from captum_ext.evaluation.store_files import (
+    ForeignFileError,
+    OtherRunError as OtherRunError,
+    ResultFolder,
+)
 
 _LOCK = "run.lock"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS run (settings TEXT);
-CREATE TABLE IF NOT EXISTS seen (
-    position INTEGER PRIMARY KEY, digest TEXT, target INTEGER, prediction INTEGER,
-    probability REAL, reason TEXT, picture BLOB);
-CREATE TABLE IF NOT EXISTS result (
-    position INTEGER, method TEXT, seconds REAL, forwards REAL, gradients REAL,
-    reasons TEXT, states BLOB, picture BLOB, PRIMARY KEY (position, method));
-CREATE TABLE IF NOT EXISTS done (number INTEGER, method TEXT, PRIMARY KEY (number, method));
-"""
-_MERGED = {"result": "position, method", "seen": "position", "done": "number, method"}
+_PART = re.compile(r"part-\d{5}\.sqlite")
+_BESIDE = ("-journal", "-wal", "-shm")
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION = 0x43455854
+"""Stands in a file's header (its bytes 68 to 71): this program's."""
+_SCHEMA = (
+    "CREATE TABLE run (content TEXT, unknown TEXT, session TEXT, checksum INTEGER)",
+    """CREATE TABLE seen (
+        position INTEGER PRIMARY KEY, digest TEXT, target INTEGER, prediction INTEGER,
+        probability REAL, reason TEXT, picture BLOB, checksum INTEGER)""",
+    """CREATE TABLE result (
+        position INTEGER, method TEXT, seconds REAL, forwards REAL, gradients REAL,
+        reasons TEXT, states BLOB, picture BLOB, checksum INTEGER,
+        PRIMARY KEY (position, method))""",
+    # The positions of a group, and a checksum over its results.
+    """CREATE TABLE done (
+        number INTEGER, method TEXT, positions TEXT, checksum INTEGER,
+        PRIMARY KEY (number, method))""",
+    f"PRAGMA application_id = {_APPLICATION}",
+)
+_MERGED = {"result": ("position", "method"), "seen": ("position",), "done": ("number", "method")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class Result:
     Args:
         position: of the example in the data.
         method: its name.
-        seconds, forwards, gradients: the cost of this example's map.
+        seconds, forwards, gradients: the cost of this example's map, nan where not known.
         reasons: what went wrong, as JSON: by metric, or by "" for the method itself.
         states: the metrics' readings, packed.
         picture: a small map for the report.
@@ -71,42 +89,105 @@ class Store:
 
     Args:
         folder: None keeps results in memory.
-        settings: what decides the numbers; a folder of other settings is refused.
+        about: what decides the numbers; a folder of another run is refused.
         resume: whether to go on with what the folder holds, or to start anew.
+        session: the same in all processes of this start, and in no other.
     """
 
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, folder: Path | None, about: About, resume: bool, session: str) -> None:
         self.folder = folder
-        rank = here()[0]
+        self.remarks: list[str] = []
+        """What was found damaged, and is computed again."""
         if folder is None:
-            self.own = sqlite3.connect(":memory:")
+            self.own = _connect(":memory:")
         else:
-            for file in [] if resume else self._files():
-                _check_ours(file)
-                file.unlink()
-            self.own = _open(folder / f"part-{rank:05d}.sqlite")
-        self.own.executescript(_SCHEMA)
-        _same_settings(self._all("SELECT settings FROM run"), settings, folder)
-        self._write([("DELETE FROM run", ()), ("INSERT INTO run VALUES (?)", (_text(settings),))])
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.sqlite")) if self.folder else []
-
-    def _all(self, query: str) -> Iterator[tuple[Any, ...]]:
-        """Rows of all processes' files, this one's first."""
-        yield from self.own.execute(query)
-        for file in self._files():
-            if file.name != self._own_name:
-                with _reading(file) as other:
-                    yield from other.execute(query)
+            self._take_over(about, resume, session)
+            files = ResultFolder(folder)
+            if not files.knows(self._own_name):
+                # SQLite would take for its own what lies beside.
+                files.claim([self._own_name + ending for ending in _BESIDE])
+            files.reserve([self._own_name])
+            self.own = _connect(folder / self._own_name)
+        _create(self.own, about, session)
 
     @property
     def _own_name(self) -> str:
         return f"part-{here()[0]:05d}.sqlite"
 
+    def _parts(self) -> list[Path]:
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        return sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name))
+
+    def _take_over(self, about: About, resume: bool, session: str) -> None:
+        """Puts the files of earlier starts in order; nothing is changed before all are looked at.
+
+        Raises:
+            OtherRunError: if one is no store, or of another run that is to be resumed.
+        """
+        assert self.folder is not None
+        folder = ResultFolder(self.folder)
+        damage = {file: _damage(file, folder) for file in self._parts()}
+        runs = {file: _run_of(file) for file, found in damage.items() if found is None}
+        earlier = [f for f, run in runs.items() if run is None or run.session != session]
+        going_on = resume and any(_has_results(file) for file in earlier)
+        for run in runs.values():
+            if run is not None and (going_on or run.session == session):
+                _check_same(run, about, self.folder, session)
+        for file, found in damage.items():
+            if found is not None:
+                kept = _set_aside(file)
+                self.remarks.append(
+                    f"{file} is damaged ({found}): it is kept as {kept.name}, and what it held is "
+                    "computed again."
+                )
+        for file in earlier:
+            folder.adopt(file.name)
+            if going_on:
+                self._mend(file, session)
+            else:
+                file.unlink()
+
+    def _mend(self, file: Path, session: str) -> None:
+        """Forgets what is damaged in a file, so that it is computed again."""
+        with _connected(file) as part:
+            if not _tables(part):
+                return
+            bad = [row for row, good in _units(part) if not good]
+            with _transaction(part):
+                for row in bad:
+                    _undo(part, row)
+                part.execute("UPDATE run SET session = ?", (session,))
+        if bad:
+            self.remarks.append(
+                f"{file} is damaged in {len(bad)} result(s), as their checksums say: they are "
+                "computed again."
+            )
+
+    def _all(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Rows of all processes' files, this one's first."""
+        yield from self.own.execute(query)
+        for file in self._parts():
+            if file.name != self._own_name:
+                with _connected(file) as other:
+                    if _tables(other):
+                        yield from other.execute(query)
+
     def finished(self) -> set[tuple[int, str]]:
         """The groups, by number, and methods that are done, in any process's file."""
         return {(int(n), str(m)) for n, m in self._all("SELECT number, method FROM done")}
+
+    def known(self) -> dict[int, dict[str, str]]:
+        """What the examples that were met are by content, by position."""
+        return {int(p): json.loads(d) for p, d in self._all("SELECT position, digest FROM seen")}
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Undoes groups, in the files of all processes."""
+        chosen = [*numbers]
+        for file in self._parts() if chosen else []:
+            with _connected(file) as part, _transaction(part):
+                for number in chosen if _tables(part) else []:
+                    _forget(part, number)
 
     def add(
         self, number: int, method: str, seen: Iterable[Seen] = (), results: Iterable[Result] = ()
@@ -116,19 +197,19 @@ class Store:
         Raises:
             OSError: if the disk is full or can't be written.
         """
-        rows = [("seen", astuple(row)) for row in seen] + [
-            ("result", astuple(row)) for row in results
-        ]
-        commands: list[tuple[str, tuple[Any, ...]]] = [
+        examples = [_summed(astuple(row)) for row in seen]
+        found = [_summed(astuple(row)) for row in results]
+        positions = json.dumps([row[0] for row in examples])
+        unit = (number, method, positions, _checksum(sorted((r[0], r[-1]) for r in found)))
+        rows = [("seen", r) for r in examples] + [("result", r) for r in found] + [("done", unit)]
+        self._write([
             (f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
             for table, row in rows
-        ]
-        commands.append(("INSERT OR REPLACE INTO done VALUES (?, ?)", (number, method)))
-        self._write(commands)
+        ])  # fmt: skip
 
     def _write(self, commands: list[tuple[str, tuple[Any, ...]]]) -> None:
         try:
-            with self.own:
+            with _transaction(self.own):
                 for command, values in commands:
                     self.own.execute(command, values)
         except sqlite3.Error as error:
@@ -146,25 +227,25 @@ class Store:
         return self._rows(Result, "result")
 
     def _rows(self, kind: type[Row], table: str) -> list[Row]:
-        names = ", ".join(field.name for field in fields(kind))
-        found = {row[:2] if kind is Result else row[0]: row
-                 for row in self._all(f"SELECT {names} FROM {table}")}  # fmt: skip
-        return [kind(*found[key]) for key in sorted(found)]
+        rows = (row for row in self._all(f"SELECT * FROM {table}") if _is_sound(row))
+        found = {row[: len(_MERGED[table])]: row[:-1] for row in rows}
+        return [_made(kind, found[key]) for key in sorted(found)]
 
     def share(self) -> None:
         """Gives every process what it can't read from the folder, as on several machines."""
         if here()[1] == 1:
             return
         for table, key in _MERGED.items():
-            mine = set(self.own.execute(f"SELECT {key} FROM {table}"))
-            visible = set(self._all(f"SELECT {key} FROM {table}"))
+            names, n = ", ".join(key), len(key)
+            mine = set(self.own.execute(f"SELECT {names} FROM {table}"))
+            visible = set(self._all(f"SELECT {names} FROM {table}"))
             known = set().union(*everyone(mine))
             lacking = set().union(*everyone(known - visible)) & mine
-            where = " AND ".join(f"{name} = ?" for name in key.split(", "))
+            where = " AND ".join(f"{name} = ?" for name in key)
             rows = [self.own.execute(f"SELECT * FROM {table} WHERE {where}", k).fetchone()
                     for k in sorted(lacking)]  # fmt: skip
             for given in everyone(rows):
-                wanted = [row for row in given if row[: len(key.split(", "))] not in visible]
+                wanted = [row for row in given if row[:n] not in visible]
                 marks = f"INSERT OR IGNORE INTO {table} VALUES"
                 self._write([(f"{marks} ({','.join('?' * len(row))})", row) for row in wanted])
 
@@ -173,29 +254,37 @@ class Store:
         self.own.close()
 
 
+def _made(kind: type[Row], row: tuple[Any, ...]) -> Row:
+    """A row as an object; SQLite keeps nan as NULL."""
+    given: Any = {field.name: value for field, value in zip(fields(kind), row, strict=True)}
+    for cost in ("seconds", "forwards", "gradients"):
+        if cost in given and given[cost] is None:
+            given[cost] = float("nan")
+    return kind(**given)
+
+
 @contextmanager
-def opened(folder: Path | None, settings: Mapping[str, Any], resume: bool) -> Iterator[Store]:
+def opened(folder: Path | None, about: About, resume: bool) -> Iterator[Store]:
     """A store that no other run has, in all processes or in none."""
+    session = everyone(uuid.uuid4().hex)[0]
     lock, store = None, None
     error: Exception | None = None
     try:
         if folder is not None and here()[0] == 0:
-            folder.mkdir(parents=True, exist_ok=True)
             lock = _lock(folder)
+            ResultFolder(folder).sweep()
     except (OSError, ValueError, sqlite3.Error) as problem:
         error = _as_error(problem, folder)
     try:
         agree(error)
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-            # One after the other: starting anew removes the files of all.
-            for rank in range(here()[1]):
-                if rank == here()[0] and error is None:
-                    store = Store(folder, settings, resume or rank > 0)
-                everyone(None)
-        except (OSError, ValueError, sqlite3.Error) as problem:
-            error = _as_error(problem, folder)
+        # One after the other: each puts files of earlier starts in order.
+        for rank in range(here()[1]):
+            if rank == here()[0]:
+                try:
+                    store = Store(folder, about, resume, session)
+                except (OSError, ValueError, sqlite3.Error) as problem:
+                    error = _as_error(problem, folder)
+            everyone(None)
         agree(error)
         assert store is not None
         yield store
@@ -214,66 +303,211 @@ def _as_error(problem: Exception, folder: Path | None) -> Exception:
 
 def _lock(folder: Path) -> sqlite3.Connection:
     """A lock that the operating system lifts when the process ends, however it ends."""
+    ResultFolder(folder).reserve([_LOCK])
     lock = sqlite3.connect(folder / _LOCK, timeout=0)
     try:
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         lock.close()
+        if "locked" not in str(error):
+            raise OSError(f"{folder / _LOCK} can't be locked: {error}.") from error
         raise OtherRunError(
             f"another run is writing to {folder}: wait for it, or give another folder."
         ) from error
     return lock
 
 
-def _open(file: Path) -> sqlite3.Connection:
-    _check_ours(file)
-    connection = sqlite3.connect(file, timeout=60)
+def _connect(file: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=60, isolation_level=None)
     # A result is on the disk before the next begins.
     connection.execute("PRAGMA synchronous = FULL")
+    # A flipped bit must not end the reading: the checksum tells.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(file.resolve().as_uri() + "?mode=ro", uri=True, timeout=60)
+def _connected(file: Path) -> Iterator[sqlite3.Connection]:
+    """A part, open for writing: what a killed process left half written is rolled back."""
+    connection = _connect(file)
     try:
         yield connection
     finally:
         connection.close()
 
 
-def _check_ours(file: Path) -> None:
-    """Refuses to write to, or remove, a file that is damaged or not a store."""
-    if not file.exists() or file.stat().st_size == 0:
-        return
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        connection = sqlite3.connect(file, timeout=60)
-        try:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        finally:
-            connection.close()
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _create(connection: sqlite3.Connection, about: About, session: str) -> None:
+    """All tables in one transaction: a file has them all, or none."""
+    if _tables(connection):
+        return
+    with _transaction(connection):
+        for command in _SCHEMA:
+            connection.execute(command)
+        texts = (_text(about.content), _text(about.unknown))
+        connection.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?)", (*texts, session, _checksum(texts))
+        )
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+
+
+def _damage(file: Path, folder: ResultFolder) -> str | None:
+    """Why a part is damaged; None if it isn't.
+
+    Raises:
+        ForeignFileError: if it is no store of a run's.
+        OSError: if it can't be told now.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(100)
+    bears_name = head.startswith(_MAGIC) and head[68:72] == _APPLICATION.to_bytes(4, "big")
+    if not (bears_name or folder.owns(file.name)):
+        raise ForeignFileError(
+            f"{file} is no store of results, but has the name of one: move it away, or give "
+            "another folder."
+        )
+    try:
+        with _connected(file) as part:
+            (verdict,) = part.execute("PRAGMA quick_check(1)").fetchone()
+            tables = _tables(part)
+            runs = part.execute("SELECT * FROM run").fetchall() if "run" in tables else []
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{file} can't be read: {error}.") from error
     except sqlite3.DatabaseError as error:
-        verdict, tables = str(error), set()
-    if verdict != "ok" or (tables and not {*_MERGED, "run"} <= tables):
-        detail = verdict if verdict != "ok" else "it holds other tables"
-        raise OtherRunError(f"{file} is no store of results, or damaged ({detail}): remove it.")
+        return str(error)
+    if verdict != "ok":
+        return str(verdict).splitlines()[-1]
+    if tables and tables != {*_MERGED, "run"}:
+        raise ForeignFileError(
+            f"{file} is no store of results, as it holds other tables: move it away, or give "
+            "another folder."
+        )
+    if tables and [_checksum(run[:2]) for run in runs] != [run[3] for run in runs[:1]]:
+        return "what it says of its run is not what was written"
+    return None
 
 
-def _same_settings(
-    stored: Iterable[tuple[str]], settings: Mapping[str, Any], folder: Path | None
-) -> None:
-    wanted = json.loads(_text(settings))
-    for (text,) in stored:
-        there = json.loads(text)
-        differing = _difference(there, wanted)
-        if differing:
-            key, old, new = differing
-            raise OtherRunError(
-                f"{folder} holds a run with other settings: `{key}` is {_short(old)} there and "
-                f"{_short(new)} here. Give another folder, or start anew (`resume=False`, on the "
-                "command line --restart)."
-            )
+def _set_aside(file: Path) -> Path:
+    """Renames a damaged part, and what SQLite would take for its own beside it."""
+    number = next(n for n in range(1, 10**6) if not Path(f"{file}.damaged-{n}").exists())
+    for ending in _BESIDE:
+        beside = Path(f"{file}{ending}")
+        if beside.exists():
+            beside.rename(f"{file}.damaged-{number}{ending}")
+    return file.rename(f"{file}.damaged-{number}")
+
+
+@dataclass(frozen=True)
+class _Run:
+    content: dict[str, Any]
+    unknown: dict[str, str]
+    session: str
+
+
+def _run_of(file: Path) -> _Run | None:
+    with _connected(file) as part:
+        if not _tables(part):
+            return None
+        content, unknown, session = part.execute(
+            "SELECT content, unknown, session FROM run"
+        ).fetchone()
+    return _Run(json.loads(content), json.loads(unknown), session)
+
+
+def _has_results(file: Path) -> bool:
+    with _connected(file) as part:
+        return bool(_tables(part)) and part.execute("SELECT 1 FROM done").fetchone() is not None
+
+
+def _units(part: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
+    """The row of every finished group and method, and whether all of it is as it was written."""
+    seen = {row[0] for row in part.execute("SELECT * FROM seen") if _is_sound(row)}
+    found = {row[:2]: row[-1] if _is_sound(row) else None
+             for row in part.execute("SELECT * FROM result")}  # fmt: skip
+    for row, _, method, text, checksum in part.execute("SELECT rowid, * FROM done").fetchall():
+        positions = _positions(text)
+        sums = sorted((p, found[p, method]) for p in positions if (p, method) in found)
+        yield row, bool(positions) and {*positions} <= seen and _checksum(sums) == checksum
+
+
+def _positions(text: Any) -> list[int]:
+    """The examples of a group; none where the text is damaged."""
+    try:
+        return [int(position) for position in json.loads(text)]
+    except (ValueError, TypeError):
+        return []
+
+
+def _forget(part: sqlite3.Connection, number: int) -> None:
+    """Undoes a group and what is said of its examples."""
+    rows = part.execute("SELECT rowid, positions FROM done WHERE number = ?", (number,)).fetchall()
+    for row, text in rows:
+        _undo(part, row)
+        for position in _positions(text):
+            part.execute("DELETE FROM seen WHERE position = ?", (position,))
+
+
+def _undo(part: sqlite3.Connection, row: int) -> None:
+    """Undoes a group under one method."""
+    method, text = part.execute(
+        "SELECT method, positions FROM done WHERE rowid = ?", (row,)
+    ).fetchone()
+    part.execute("DELETE FROM done WHERE rowid = ?", (row,))
+    for position in _positions(text):
+        part.execute("DELETE FROM result WHERE position = ? AND method = ?", (position, method))
+
+
+def _summed(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row as SQLite will give it back, with a checksum."""
+    kept = tuple(None if isinstance(v, float) and v != v else v for v in row)
+    return (*kept, _checksum(kept))
+
+
+def _is_sound(row: tuple[Any, ...]) -> bool:
+    return _checksum(row[:-1]) == row[-1]
+
+
+def _checksum(values: Iterable[Any]) -> int:
+    total = 0
+    for value in values:
+        total = zlib.crc32(value if isinstance(value, bytes) else repr(value).encode(), total)
+    return total
+
+
+def _check_same(run: _Run, about: About, folder: Path, session: str) -> None:
+    wanted = json.loads(_text(about.content))
+    anew = "start anew (`resume=False`, on the command line --restart)"
+    differing = _difference(run.content, wanted)
+    if differing:
+        key, old, new = differing
+        raise OtherRunError(
+            f"{folder} holds a run with other settings: `{key}` is {_short(old)} there and "
+            f"{_short(new)} here. Give another folder, or {anew}."
+        )
+    unknown = {**run.unknown, **about.unknown}
+    if unknown and run.session != session:
+        place, what = next(iter(unknown.items()))
+        raise OtherRunError(
+            f"{folder} holds a run that can't be proved to be the same: `{place}` is {what}. Give "
+            f"another folder, or {anew}."
+        )
 
 
 def _difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | None:
@@ -289,8 +523,8 @@ def _difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | No
     return None
 
 
-def _text(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, default=str)
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _short(value: Any) -> str:

@@ -70,11 +70,9 @@ class ResultFolder:
         """Whether a run wrote the file that is there now."""
         return _is_own(self.folder / name, self._known().get(name))
 
-    @property
-    def files(self) -> list[str]:
-        """The names of the files that are there and that runs wrote."""
-        return [name for name, states in self._known().items()
-                if _is_own(self.folder / name, states)]  # fmt: skip
+    def knows(self, name: str) -> bool:
+        """Whether a run wrote a file of that name, be it there or not."""
+        return name in self._known()
 
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:

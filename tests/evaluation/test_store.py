@@ -9,7 +9,7 @@ from captum.attr import Saliency
 
 from captum_ext.evaluation import evaluate
 from captum_ext.evaluation.readings import pack, unpack
-from captum_ext.evaluation.result import plain
+from captum_ext.evaluation.settings import About
 from captum_ext.evaluation.store import opened
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
@@ -41,18 +41,26 @@ def test_a_stopped_run_goes_on_to_the_same_numbers_bit_for_bit(n, net, tmp_path)
     assert without_time(found.per_example) == without_time(whole.per_example)
 
 
-def test_what_is_done_is_not_done_again(net, tmp_path):
+@pytest.fixture
+def calls(monkeypatch):
+    """Every call of a convolution."""
+    found, forward = [], torch.nn.Conv2d.forward
+    monkeypatch.setattr(
+        torch.nn.Conv2d, "forward", lambda self, x: (found.append(1), forward(self, x))[1]
+    )
+    return found
+
+
+def test_what_is_done_is_not_done_again(net, tmp_path, calls):
     first = run(net, tmp_path)
-    calls = []
-    net.register_forward_hook(lambda *_: calls.append(1))
-    assert plain(run(net, tmp_path).records) == plain(first.records)
+    calls.clear()
+    assert run(net, tmp_path).records == first.records
     assert calls == []
 
 
-def test_starting_anew_does_all_again(net, tmp_path):
+def test_starting_anew_does_all_again(net, tmp_path, calls):
     run(net, tmp_path)
-    calls = []
-    net.register_forward_hook(lambda *_: calls.append(1))
+    calls.clear()
     run(net, tmp_path, resume=False)
     assert calls
 
@@ -76,13 +84,13 @@ def test_other_methods_and_other_weights_are_another_run(net, tmp_path):
     with pytest.raises(ValueError, match="`methods"):
         run(net, tmp_path, {"gradient": Saliency(net)})
     net[0].weight.data[0] += 1
-    with pytest.raises(ValueError, match="`model` is"):
+    with pytest.raises(ValueError, match=r"`model.0.parameters.weight` is"):
         run(net, tmp_path)
 
 
 def test_two_runs_into_one_folder_are_refused_until_the_first_is_gone(net, tmp_path):
     with (
-        opened(tmp_path, {}, resume=True),
+        opened(tmp_path, About(), resume=True),
         pytest.raises(ValueError, match="another run is writing"),
     ):
         run(net, tmp_path)
@@ -115,7 +123,7 @@ def test_a_damaged_or_foreign_file_is_named(net, tmp_path):
     foreign.commit()
     foreign.close()
     (tmp_path / "part-00000.sqlite").unlink()
-    with pytest.raises(ValueError, match="other tables"):
+    with pytest.raises(ValueError, match="but has the name of one"):
         run(net, tmp_path, resume=False)
     assert (tmp_path / "part-00001.sqlite").exists()
 
