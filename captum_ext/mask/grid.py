@@ -20,6 +20,9 @@ class Grid(Protocol):
     def count(self, inputs: Tensors) -> int:
         """How many cells a mask of these inputs has, all tensors together."""
 
+    def counts(self, inputs: Tensors) -> Tensor:
+        """How many cells, the first ones, are each example's own, (N,)."""
+
     def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
         """The cells of each input tensor in the order of their neighborhood."""
 
@@ -58,6 +61,11 @@ class MaskGrid:
 
     def count(self, inputs: Tensors) -> int:
         return sum(h * w for h, w in self._sizes(inputs))
+
+    def counts(self, inputs: Tensors) -> Tensor:
+        """All examples have the same number."""
+        x = inputs[0]
+        return torch.full((x.shape[0],), self.count(inputs), device=x.device)
 
     def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
         """Shape (N, 1, height, width) of the grid, one per input tensor."""
@@ -103,7 +111,8 @@ class FeatureGroups:
 
     Args:
         feature_mask: one integer tensor per input tensor, in its shape or with a first dimension
-            of 1; equal numbers share a cell, also across tensors.
+            of 1; equal numbers share a cell, also across tensors. Each example's numbers run from
+            0 without gaps.
 
     >>> groups = FeatureGroups((torch.tensor([[0, 0, 1]]),))
     >>> groups.enlarge(torch.tensor([[0.2, 1.0]]), (torch.zeros(1, 3),))
@@ -114,6 +123,11 @@ class FeatureGroups:
 
     def count(self, inputs: Tensors) -> int:
         return int(max(int(m.max()) for m in self.feature_mask)) + 1
+
+    def counts(self, inputs: Tensors) -> Tensor:
+        """An example that has fewer groups than another has fewer cells."""
+        most = torch.stack([m.flatten(1).amax(1).expand(len(inputs[0])) for m in self.feature_mask])
+        return most.amax(0).to(inputs[0].device) + 1
 
     def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
         """Shape (N, groups): groups have no neighbors, so nothing is smooth or rough."""
@@ -131,7 +145,7 @@ class FeatureGroups:
 
     @classmethod
     def checked(cls, feature_mask: FeatureMask, inputs: Tensors) -> FeatureGroups:
-        """Groups from Captum's ``feature_mask``, renumbered without gaps.
+        """Groups from Captum's ``feature_mask``, renumbered without gaps, each example's alone.
 
         Raises:
             TypeError: if the masks are not integer tensors.
@@ -146,10 +160,12 @@ class FeatureGroups:
         for m, x in zip(masks, inputs, strict=True):
             _check(m, x)
         whole = [m for m in masks if isinstance(m, Tensor)]
-        numbers = torch.cat([m.flatten() for m in whole])
-        dense = torch.unique(numbers, return_inverse=True)[1]
-        parts = torch.split(dense, [m.numel() for m in whole])
-        return cls(tuple(p.view(m.shape) for p, m in zip(parts, whole, strict=True)))
+        n = max(m.shape[0] for m in whole)
+        numbers = torch.cat([m.expand(n, *m.shape[1:]).flatten(1) for m in whole], 1)
+        # Numbers made dense over the batch would give an example cells that it lacks.
+        dense = torch.stack([torch.unique(row, return_inverse=True)[1] for row in numbers])
+        parts = torch.split(dense, [m[0].numel() for m in whole], dim=1)
+        return cls(tuple(p.view(n, *m.shape[1:]) for p, m in zip(parts, whole, strict=True)))
 
 
 def enlarge(mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -35,6 +35,7 @@ class MaskProblem:
         regularizers: penalties of the product of all masks, at the grid's own resolution.
         noise: added to what the model sees.
         jitter: pixels, exclusive, by which images are shifted at random.
+        scale: factor of the regularizers of each example, (N,); None is 1.
 
     >>> from captum_ext.mask import L1, Deletion, MaskGrid
     >>> image = torch.ones(1, 1, 2, 2)
@@ -54,6 +55,7 @@ class MaskProblem:
     regularizers: tuple[Regularizer, ...] = ()
     noise: Noise = field(default_factory=Noise)
     jitter: int = 0
+    scale: Tensor | None = None
 
     @property
     def n_masks(self) -> int:
@@ -101,12 +103,19 @@ class MaskProblem:
 
     def penalty(self, masks: Tensor, rows: Tensor) -> Tensor:
         """The regularizers of each mask, (M,); differentiable."""
+        products, counts = masks.prod(1), self.grid.counts(self.inputs)[rows]
+        # Examples with the same number of cells together, so that none pays for cells it lacks.
+        alike = [(counts == count).nonzero().flatten() for count in torch.unique(counts)]
+        totals = [self._penalty(products[a, : int(counts[a[0]])], rows[a]) for a in alike]
+        return torch.cat(totals)[torch.cat(alike).argsort()]
+
+    def _penalty(self, products: Tensor, rows: Tensor) -> Tensor:
         inputs = tuple(x[rows] for x in self.inputs)
-        maps = self.grid.maps(masks.prod(1), inputs)
-        total = masks.new_zeros(masks.shape[0])
+        maps = self.grid.maps(products, inputs)
+        total = products.new_zeros(products.shape[0])
         for regularizer in self.regularizers:
             total = total + regularizer(maps, inputs)
-        return total
+        return total if self.scale is None else total * self.scale[rows].to(total)
 
     def penalty_and_gradient(self, masks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The regularizers of each mask, (M,), and their gradient, in the masks' shape."""
