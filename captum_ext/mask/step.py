@@ -82,9 +82,10 @@ class Rule:
     def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
         masks, state = self.move(here.masks, here.gradient, state)
         masks = masks.clamp(0, 1)
-        still = (masks == here.masks).all(2).all(1) & (here.gradient == 0).all(2).all(1)
         moved = (masks - here.masks).abs().amax((1, 2))
-        return Move(masks, state, torch.zeros_like(most_trials), None, still, moved)
+        # One flat iteration is no end: the next draws other noise and shifts, and momentum goes on.
+        stuck = torch.zeros_like(most_trials, dtype=torch.bool)
+        return Move(masks, state, torch.zeros_like(most_trials), None, stuck, moved)
 
 
 def fixed(rate: float) -> Rule:
