@@ -1,7 +1,8 @@
 """I-GOS, iGOS+ and iGOS++: masks optimized along the integrated gradient.
 
 Objective, weights and noise are the papers' (l1 1, tv 20, noise 0.2).
-The search is not: it starts from the last accepted step, and reads 5 points (iGOS++ 3). More
+The search is not: it starts from the last accepted step, jumps where no step is of use, and reads
+5 points (iGOS++ 3). More
 than 20 iterations (iGOS+ and iGOS++ 10) do not raise insertion; iGOS++ needs fewer on many
 images, but not on all. `published` has the original settings. A model evaluation is one forward
 pass of one image; a gradient counts as three.
@@ -26,6 +27,7 @@ from captum_ext.mask import (
     Noise,
     PublishedBacktracking,
     PublishedBilateralTV,
+    PublishedL1,
     Step,
 )
 
@@ -48,6 +50,7 @@ class IGOS(MaskAttribution):
         tv_weight: how much roughness costs.
         noise_std: noise on the masked images, in standard deviations of the example.
         step: how far a mask moves per iteration; None is the default search.
+        relative_weights: whether the weights are multiplied by the score of the input.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
@@ -66,6 +69,7 @@ class IGOS(MaskAttribution):
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
         step: Step | None = None,
+        relative_weights: bool = False,
     ) -> None:
         super().__init__(
             forward_func,
@@ -77,6 +81,7 @@ class IGOS(MaskAttribution):
             noise=Noise(noise_std),
             n_iter=20,
             n_steps=5,
+            relative_weights=relative_weights,
         )
 
     @classmethod
@@ -84,16 +89,18 @@ class IGOS(MaskAttribution):
         cls,
         forward_func: Forward,
         mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
+        l1_weight: float | None = None,
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
     ) -> IGOS:
         """The published code to the letter: 20 iterations of 15 points, first step 1000.
 
+        ``l1_weight`` None is its 1, and 10 for masks of 224 x 224 cells.
         Noise is in units of normalized images; an `ImageClassifier` says what these are. The
         noise of base and trial loss differ, as they do there.
         """
-        method = cls(forward_func, mask_size, l1_weight, tv_weight)
+        method = cls(forward_func, mask_size)
+        method.regularizers = (PublishedL1(l1_weight), TV(tv_weight, scaled=False))
         return _as_published(method, noise_std)
 
 
@@ -120,6 +127,7 @@ class IGOSPlus(MaskAttribution):
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
         step: Step | None = None,
+        relative_weights: bool = False,
     ) -> None:
         super().__init__(
             forward_func,
@@ -131,6 +139,7 @@ class IGOSPlus(MaskAttribution):
             noise=Noise(noise_std),
             n_iter=10,
             n_steps=5,
+            relative_weights=relative_weights,
         )
 
     @classmethod
@@ -138,13 +147,16 @@ class IGOSPlus(MaskAttribution):
         cls,
         forward_func: Forward,
         mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
+        l1_weight: float | None = None,
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
     ) -> IGOSPlus:
         """The published code to the letter, as `IGOS.published`, with its bilateral variation."""
-        method = cls(forward_func, mask_size, l1_weight)
-        method.regularizers = (L1(l1_weight), _published_variation(forward_func, tv_weight))
+        method = cls(forward_func, mask_size)
+        method.regularizers = (
+            PublishedL1(l1_weight),
+            _published_variation(forward_func, tv_weight),
+        )
         return _as_published(method, noise_std)
 
 
@@ -172,6 +184,7 @@ class IGOSPlusPlus(MaskAttribution):
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
         step: Step | None = None,
+        relative_weights: bool = False,
     ) -> None:
         super().__init__(
             forward_func,
@@ -183,6 +196,7 @@ class IGOSPlusPlus(MaskAttribution):
             noise=Noise(noise_std),
             n_iter=10,
             n_steps=3,
+            relative_weights=relative_weights,
         )
 
     @classmethod
@@ -190,14 +204,21 @@ class IGOSPlusPlus(MaskAttribution):
         cls,
         forward_func: Forward,
         mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
+        l1_weight: float | None = None,
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
     ) -> IGOSPlusPlus:
-        """The published code to the letter, as `IGOSPlus.published`; scores' gradients halved."""
-        method = cls(forward_func, mask_size, l1_weight)
-        method.regularizers = (L1(l1_weight), _published_variation(forward_func, tv_weight))
+        """The published code to the letter, as `IGOSPlus.published`; scores' gradients halved.
+
+        The map is 1 - the product of the masks, enlarged, not of the enlarged masks.
+        """
+        method = cls(forward_func, mask_size)
+        method.regularizers = (
+            PublishedL1(l1_weight),
+            _published_variation(forward_func, tv_weight),
+        )
         method.direction = IntegratedGradient(data_weight=0.5)
+        method.multiply = "cells"
         return _as_published(method, noise_std)
 
 

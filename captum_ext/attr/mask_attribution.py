@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from captum_ext._captum import (
 )
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.mask import (
+    Deletion,
     Descent,
     Direction,
     FeatureGroups,
@@ -35,6 +36,9 @@ from captum_ext.mask import (
 )
 
 __all__ = ["MaskAttribution", "MaskRun"]
+
+# A map that is nowhere above this is empty: masks move by far more or not at all.
+_NOTHING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ class MaskAttribution(GradientAttribution):
         jitter: pixels, exclusive, by which masked images are shifted at random.
         n_iter: iterations, unless ``attribute`` says otherwise.
         n_steps: points of an integrated gradient, unless ``attribute`` says otherwise.
+        relative_weights: whether the regularizers are multiplied by the score of the input, so
+            that a class of probability .04 is masked as one of .9 is; one evaluation more.
+        multiply: what the map is 1 minus: the product of the "enlarged" masks, as the model sees
+            it, or of the masks' "cells", enlarged afterwards.
 
     >>> from captum_ext.mask import L1, TV, Deletion, Gradient, Insertion, MaskGrid, adam
     >>> images = torch.rand(2, 3, 16, 16)
@@ -103,6 +111,8 @@ class MaskAttribution(GradientAttribution):
         jitter: int = 0,
         n_iter: int = 20,
         n_steps: int = 20,
+        relative_weights: bool = False,
+        multiply: Literal["enlarged", "cells"] = "enlarged",
     ) -> None:
         super().__init__(forward_func)
         self.grid = grid
@@ -114,6 +124,8 @@ class MaskAttribution(GradientAttribution):
         self.jitter = jitter
         self.n_iter = n_iter
         self.n_steps = n_steps
+        self.relative_weights = relative_weights
+        self.multiply = multiply
 
     def get_name(self) -> str:
         """The method's name in the papers."""
@@ -145,8 +157,7 @@ class MaskAttribution(GradientAttribution):
             n_iter: iterations; None is the method's own.
             n_steps: points of the integrated gradient; None is the method's own.
             seed: decides all that is random, whatever the global random state.
-            max_forwards: most model evaluations per example, a gradient counted as three; the
-                best mask so far is returned.
+            max_forwards: most model evaluations per example, a gradient counted as three.
             internal_batch_size: rows per model call; None bounds memory.
             show_progress: whether to show a bar with the current objective.
 
@@ -198,6 +209,7 @@ class MaskAttribution(GradientAttribution):
             self.gradient_func,
             internal_batch_size,
         )
+        first: list[Here] = []
         with (
             score.borrowed(),
             tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar,
@@ -205,15 +217,27 @@ class MaskAttribution(GradientAttribution):
             problem = self._problem(score, grid, examples, baselines)
 
             def progress(iteration: int, here: Here) -> None:
-                _warn_of_logits(iteration, here)
+                if iteration == 0:
+                    first.append(here)
+                    _warn_of_logits(here)
                 if here.value is not None:
                     bar.set_postfix(objective=f"{here.value.mean().item():.4f}", refresh=False)
                 bar.update()
 
             descent = descend(
-                problem, self.direction, self.step, n_iter, n_steps, seed, max_forwards, progress
+                problem,
+                self.direction,
+                self.step,
+                n_iter,
+                n_steps,
+                seed,
+                max_forwards,
+                progress,
+                spent=int(self.relative_weights),
             )
-            return MaskRun(format_output(_deleted(problem, descent.masks), inputs), descent)
+            maps = _deleted(problem, descent.masks, self.multiply)
+        self._warn_of_nothing(maps, first[0], max_forwards)
+        return MaskRun(format_output(maps, inputs), descent)
 
     def _problem(
         self, score: Score, grid: Grid, examples: Tensors, baselines: Baselines
@@ -235,19 +259,62 @@ class MaskAttribution(GradientAttribution):
             self.regularizers,
             self.noise,
             self.jitter,
+            score(examples).abs() if self.relative_weights else None,
+        )
+
+    def _warn_of_nothing(self, maps: Tensors, first: Here, max_forwards: int | None) -> None:
+        """Says for which examples the mask stayed at ones, and why."""
+        most = torch.stack([m.flatten(1).amax(1) for m in maps]).amax(0)
+        empty = (most < _NOTHING).nonzero().flatten().to(first.masks.device)
+        if not len(empty):
+            return
+        which, depends = f"the examples {_listed([str(i) for i in empty.tolist()])}", True
+        deletions = [i for i, term in enumerate(self.terms) if isinstance(term, Deletion)]
+        if first.scores is not None and deletions:
+            way = first.scores[deletions[0], empty]
+            which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
+            depends = way.shape[1] == 1 or bool((way != way[:, :1]).any())
+        warnings.warn(
+            f"nothing was deleted for {which}: {self._why_nothing(depends, max_forwards)}",
+            stacklevel=4,
+        )
+
+    def _why_nothing(self, depends: bool, max_forwards: int | None) -> str:
+        if not depends:
+            return (
+                "these do not depend on what is deleted. Check `target`, and that `baselines` "
+                "differ from the inputs."
+            )
+        weights = [(type(r).__name__, getattr(r, "weight", None)) for r in self.regularizers]
+        costs = ", ".join(f"{name} {w:.3g}" for name, w in weights if isinstance(w, int | float))
+        helps = ["lower them"]
+        if not self.relative_weights:
+            helps.append("pass `relative_weights=True`, which multiplies them by each score")
+        if max_forwards is not None:
+            helps.append("raise `max_forwards`")
+        return (
+            "lowering these gains less than deleting costs at the weights of the regularizers "
+            f"({costs}): {', or '.join(helps)}."
         )
 
 
-def _deleted(problem: MaskProblem, masks: Tensor) -> Tensors:
-    """1 - the product of the enlarged masks, in the shape of the inputs."""
+def _listed(words: list[str], most: int = 5) -> str:
+    more = f", ... ({len(words)} in all)" if len(words) > most else ""
+    return f"[{', '.join(words[:most])}{more}]"
+
+
+def _deleted(problem: MaskProblem, masks: Tensor, multiply: str) -> Tensors:
+    """1 - the product of the masks, in the shape of the inputs."""
     rows = torch.arange(masks.shape[0], device=masks.device)
-    enlarged = problem.enlarged(masks, rows, range(problem.n_masks))
+    if multiply == "cells":
+        masks = masks.prod(1, keepdim=True)
+    enlarged = problem.enlarged(masks, rows, range(masks.shape[1]))
     pairs = zip(enlarged, problem.inputs, strict=True)
     return tuple((1 - m).clamp(0, 1).expand_as(x) for m, x in pairs)
 
 
-def _warn_of_logits(iteration: int, here: Here) -> None:
-    if iteration > 0 or here.scores is None:
+def _warn_of_logits(here: Here) -> None:
+    if here.scores is None:
         return
     low, high = here.scores.min().item(), here.scores.max().item()
     if low < -1e-3 or high > 1 + 1e-3:

@@ -12,9 +12,10 @@ __all__ = ["MeaningfulPerturbation"]
 class MeaningfulPerturbation(MaskAttribution):
     """A mask that deletes the evidence, by Adam on the plain gradient (ICCV 2017, section 4.3).
 
-    The weights are the paper's 1e-4 and 1e-2, which multiply sums over 28 x 28 cells, turned
-    into weights of means; 300 iterations at rate 0.1, exponent 3, shifts below 4 pixels. It
-    starts from ones instead of the paper's circle, and enlarges bilinearly without a blur.
+    The weights are the paper's 1e-4 and 1e-2, which multiply sums over 28 x 28 cells and their
+    27 x 28 pairs of neighbors, turned into weights of means; 300 iterations at rate 0.1,
+    exponent 3, shifts below 4 pixels. It starts from ones instead of the paper's circle, and
+    enlarges bilinearly without a blur.
 
     Args:
         forward_func: the model or function that is explained; it gives probabilities.
@@ -24,6 +25,7 @@ class MeaningfulPerturbation(MaskAttribution):
         noise_std: noise on the masked images, in standard deviations of the example.
         step: how far a mask moves per iteration; None is Adam at rate 0.1.
         jitter: masked images are shifted by less than this many pixels.
+        relative_weights: whether the weights are multiplied by the score of the input.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
@@ -39,10 +41,11 @@ class MeaningfulPerturbation(MaskAttribution):
         forward_func: Forward,
         mask_size: int | tuple[int, int] | None = 28,
         l1_weight: float = 1e-4 * 28 * 28,
-        tv_weight: float = 1e-2 * 28 * 28,
+        tv_weight: float = 1e-2 * 27 * 28,
         noise_std: float = 0.0,
         step: Step | None = None,
         jitter: int = 4,
+        relative_weights: bool = False,
     ) -> None:
         super().__init__(
             forward_func,
@@ -54,4 +57,5 @@ class MeaningfulPerturbation(MaskAttribution):
             noise=Noise(noise_std),
             jitter=jitter,
             n_iter=300,
+            relative_weights=relative_weights,
         )

@@ -6,7 +6,15 @@ from captum_ext.mask.grid import FeatureGroups, Grid, MaskGrid
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.random_masks import RandomMasks
 from captum_ext.mask.reference import blurred
-from captum_ext.mask.regularizers import L1, TV, BilateralTV, PublishedBilateralTV, Regularizer
+from captum_ext.mask.regularizers import (
+    L1,
+    TV,
+    BilateralTV,
+    EdgeTV,
+    PublishedBilateralTV,
+    PublishedL1,
+    Regularizer,
+)
 from captum_ext.mask.sample import Noise, Sample
 from captum_ext.mask.search import Backtracking, PublishedBacktracking
 from captum_ext.mask.step import Evaluate, Move, Rule, Step, adam, fixed, nesterov
@@ -20,6 +28,7 @@ __all__ = [
     "Deletion",
     "Descent",
     "Direction",
+    "EdgeTV",
     "Evaluate",
     "FeatureGroups",
     "Gradient",
@@ -33,6 +42,7 @@ __all__ = [
     "Noise",
     "PublishedBacktracking",
     "PublishedBilateralTV",
+    "PublishedL1",
     "RandomMasks",
     "Regularizer",
     "Rule",

@@ -26,7 +26,9 @@ class Descent:
     """What a descent found and what it cost, iteration by iteration.
 
     Args:
-        masks: the masks found, (N, masks, cells), in [0, 1]; 1 keeps.
+        masks: the masks of the lowest objective seen, (N, masks, cells), in [0, 1]; 1 keeps. The
+            last ones where objectives are unknown, or can't be compared as each had noise of its
+            own (``Noise(fresh=True)``).
         objective: before each iteration, (iterations, N); nan once an example has stopped.
         forwards: model evaluations so far after each iteration, (iterations, N), a gradient
             counted as three.
@@ -50,6 +52,7 @@ def descend(
     seed: int = 0,
     max_forwards: int | None = None,
     progress: Progress | None = None,
+    spent: int = 0,
 ) -> Descent:
     """Optimizes the masks of all examples from ones.
 
@@ -60,8 +63,9 @@ def descend(
         n_iter: most iterations of an example.
         n_steps: fractions of the mask at which an integrated gradient reads the scores.
         seed: decides the noise.
-        max_forwards: most model evaluations of an example; the best mask seen is returned.
+        max_forwards: most model evaluations of an example.
         progress: told the objective at each iteration.
+        spent: model evaluations of each example so far, which count in the history and the limit.
 
     Raises:
         ValueError: if the objective is not a number, or ``max_forwards`` allows no iteration.
@@ -76,7 +80,8 @@ def descend(
     >>> found.masks.argmin(2).flatten()  # cell (1, 1) of 4 x 4
     tensor([5, 5])
     """
-    return _Run(problem, direction, step, n_steps, seed, max_forwards).run(n_iter, progress)
+    run = _Run(problem, direction, step, n_steps, seed, max_forwards, spent)
+    return run.run(n_iter, progress)
 
 
 class _Run:
@@ -88,22 +93,24 @@ class _Run:
         n_steps: int,
         seed: int,
         max_forwards: int | None,
+        spent: int,
     ) -> None:
         self.problem, self.direction, self.step, self.seed = problem, direction, step, seed
         self.fractions = direction.fractions(n_steps)
         self.per_value = len(problem.terms) * len(self.fractions)
         self.most = 2**62 if max_forwards is None else max_forwards
-        if self.most < _PER_GRADIENT * self.per_value:
+        least = spent + _PER_GRADIENT * self.per_value
+        if self.most < least:
             raise ValueError(
                 f"`max_forwards` must allow one iteration, whose gradient takes "
-                f"{_PER_GRADIENT * self.per_value} model evaluations, but got {max_forwards}: "
+                f"{least} model evaluations, but got {max_forwards}: "
                 "raise it or lower `n_steps`."
             )
         self.masks = problem.start()
         self.state = step.start(self.masks)
         n, where = self.masks.shape[0], self.masks.device
         self.active = torch.arange(n, device=where)
-        self.spent = torch.zeros(n, dtype=torch.long, device=where)
+        self.spent = torch.full((n,), spent, dtype=torch.long, device=where)
         self.best = _Best(self.masks)
         self.history: list[tuple[Tensor, ...]] = []
 
@@ -119,7 +126,9 @@ class _Run:
             if progress is not None:
                 progress(iteration, here)
             self.active = self.active[~move.stuck]
-        masks = self.masks if self.most == 2**62 else self.best.of(self.masks)
+        # A budget, a number of iterations and an end by patience give the same mask: momentum and
+        # long steps overshoot, and where a run happens to end says nothing of its masks.
+        masks = self.masks if self.problem.noise.fresh else self.best.of(self.masks)
         return Descent(masks, *(torch.stack(column) for column in zip(*self.history, strict=True)))
 
     def _iterate(self, iteration: int) -> tuple[Here, Move]:

@@ -22,6 +22,7 @@ class Here:
         gradient: the direction of steepest ascent, in the masks' shape.
         value: the objective, (M,), or None where only gradients are known.
         scores: the scores, (terms, M, fractions), or None.
+        data: the part of the gradient that the scores give, in the masks' shape, or None.
 
     >>> import torch
     >>> Here(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).value is None
@@ -32,6 +33,7 @@ class Here:
     gradient: Tensor
     value: Tensor | None = None
     scores: Tensor | None = None
+    data: Tensor | None = None
 
 
 class Direction(Protocol):
@@ -87,4 +89,4 @@ def _here(
     scores, data = problem.scores_and_gradient(masks, rows, sample)
     penalty, smooth = problem.penalty_and_gradient(masks, rows)
     value = None if scores is None else problem.objective(scores, penalty)
-    return Here(masks, data_weight * data + smooth, value, scores)
+    return Here(masks, data_weight * data + smooth, value, scores, data)

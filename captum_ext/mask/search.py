@@ -22,13 +22,22 @@ class Backtracking:
     ``M_a = clamp(M - a * gradient, 0, 1)``, else multiplied by ``shrink``. The next iteration
     starts from the accepted step times ``grow``, so that most steps need one trial.
 
+    A mask of ones is a local minimum as soon as no cell alone lowers the score by more than it
+    costs, which is the rule for tables of a model that is sure: deleting any one column changes
+    nothing, deleting ten changes all. The first search, and each one without an accepted step,
+    therefore also jumps: of the cells whose deletion the scores' gradient favors the first 70 %
+    or 35 % go to 0, and the jump of the lowest objective is taken if it is
+    below that of the steps.
+
     Args:
-        initial: the first step; None moves the fastest cell from 1 to 0.
+        initial: the first step; None moves the fastest cell that can move by 1.
         shrink: in (0, 1).
         grow: at least 1.
         beta: share of the first-order decrease that is asked for.
         most_trials: trials of one search, after which the mask stays where it is.
         patience: searches in a row without an accepted step after which an example has converged.
+        jumps: shares of the cells whose deletion lowers the scores, which go to 0 at once; empty
+            for none.
 
     >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
     >>> search = Backtracking(initial=0.8, shrink=0.5)
@@ -44,6 +53,7 @@ class Backtracking:
     beta: float = 1e-4
     most_trials: int = 6
     patience: int = 3
+    jumps: tuple[float, ...] = (0.7, 0.35)
 
     def __post_init__(self) -> None:
         if not (0 < self.shrink < 1 <= self.grow):
@@ -54,13 +64,14 @@ class Backtracking:
 
     def start(self, masks: Tensor) -> Tensors:
         first = 0.0 if self.initial is None else self.initial
-        return masks.new_full((masks.shape[0],), first), masks.new_zeros(masks.shape[0])
+        zeros = masks.new_zeros(masks.shape[0])
+        return zeros + first, zeros, zeros + 1
 
     def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
-        length = torch.where(state[0] > 0, state[0], _across(here.gradient))
-        masks, value = here.masks.clone(), _value(here, evaluate)
+        length, failures, unsettled = state
+        length = torch.where(length > 0, length, _across(here))
+        best = _Best(here.masks, _value(here, evaluate))
         trials, limit = torch.zeros_like(most_trials), most_trials.clamp(max=self.most_trials)
-        moved = torch.zeros_like(limit, dtype=torch.bool)
         movable = (_projected(here, length) != here.masks).any(2).any(1)
         among = (movable & (limit > 0)).nonzero().flatten()
         while len(among):
@@ -68,14 +79,61 @@ class Backtracking:
             new = evaluate(trial, among)
             trials[among] += 1
             fall = (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
-            good = new <= value[among] - self.beta * fall
-            accepted, among = among[good], among[~good]
-            masks[accepted], value[accepted], moved[accepted] = trial[good], new[good], True
+            good = new <= best.value[among] - self.beta * fall
+            best.take(among[good], trial[good], new[good])
+            among = among[~good]
             length[among] *= self.shrink
             among = among[trials[among] < limit[among]]
-        failures = torch.where(moved, 0, state[1] + 1)
-        state = (torch.where(moved, length * self.grow, length), failures)
-        return Move(masks, state, trials, value, failures >= self.patience, length)
+        stepped = best.taken.clone()
+        jumped = self._jump(here, evaluate, best, (unsettled > 0) | ~stepped, trials, most_trials)
+        # Where a jump leads, the length of the last step means nothing.
+        length = torch.where(jumped, 0.0, torch.where(stepped, length * self.grow, length))
+        failures = torch.where(best.taken, 0, failures + 1)
+        state = length, failures, jumped.to(failures)
+        return Move(best.masks, state, trials, best.value, failures >= self.patience, length)
+
+    def _jump(
+        self,
+        here: Here,
+        evaluate: Evaluate,
+        best: _Best,
+        wanted: Tensor,
+        trials: Tensor,
+        most_trials: Tensor,
+    ) -> Tensor:
+        """Tries to delete many cells at once; which examples have jumped, (M,)."""
+        jumped = torch.zeros_like(wanted)
+        if here.data is None:
+            return jumped
+        # Shares of what each example favors, so that cells it lacks do not count.
+        favored = ((here.data > 0) & (here.masks > 0)).flatten(1)
+        rank = (
+            here.data.flatten(1).where(favored, -torch.inf).argsort(1, descending=True).argsort(1)
+        )
+        for share in self.jumps:
+            among = (wanted & favored.any(1) & (trials < most_trials)).nonzero().flatten()
+            if not len(among):
+                break
+            chosen = favored & (rank < (share * favored.sum(1, keepdim=True)).ceil())
+            trial = here.masks.masked_fill(chosen.view_as(here.masks), 0.0)[among]
+            new = evaluate(trial, among)
+            trials[among] += 1
+            # By more than rounding: an example that gains nothing has to come to an end.
+            good = new < best.value[among] - self.beta * best.value[among].abs()
+            best.take(among[good], trial[good], new[good])
+            jumped[among[good]] = True
+        return jumped
+
+
+class _Best:
+    """The masks of the lowest objective that one search has found, (M, masks, cells)."""
+
+    def __init__(self, masks: Tensor, value: Tensor) -> None:
+        self.masks, self.value = masks.clone(), value
+        self.taken = torch.zeros_like(value, dtype=torch.bool)
+
+    def take(self, among: Tensor, masks: Tensor, value: Tensor) -> None:
+        self.masks[among], self.value[among], self.taken[among] = masks, value.to(self.value), True
 
 
 @dataclass(frozen=True)
@@ -129,9 +187,14 @@ def _stay(here: Here, trials: Tensor) -> Move:
     return Move(here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0]))
 
 
-def _across(gradient: Tensor) -> Tensor:
-    """The step that moves the fastest cell of each example from one end to the other."""
-    steepest = gradient.abs().amax((1, 2))
+def _across(here: Here) -> Tensor:
+    """The step that moves the fastest cell of each example from one end to the other.
+
+    Cells that the gradient presses against an end do not count: at ones L1 presses most of them,
+    and a step of their size would hardly move the others.
+    """
+    ends = torch.where(here.gradient > 0, here.masks > 0, here.masks < 1)
+    steepest = (here.gradient.abs() * ends).amax((1, 2))
     return torch.where(steepest > 0, 1 / steepest, 0.0)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
@@ -70,6 +71,25 @@ def test_any_step_and_any_grid_can_be_chosen(method):
     assert overlap(run.attributions) > 0.7
     assert run.descent.masks.shape[-1] == 28 * 14
     assert not run.descent.trials.any()
+
+
+def test_published_igospp_enlarges_the_product_of_its_masks():
+    image = scenes()[:1]
+    for preset in (True, False):
+        method = IGOSPlusPlus.published(detector(4.0), 7) if preset else IGOSPlusPlus(detector(), 7)
+        run = method.optimize(image, 0.4, target=1, n_iter=2, n_steps=2)
+        cells = run.descent.masks.view(1, 2, 7, 7)
+        product = cells.prod(1, keepdim=True) if preset else cells
+        seen = F.interpolate(product, (28, 21), mode="bilinear", align_corners=True).prod(1)
+        torch.testing.assert_close(run.attributions[0, :1], 1 - seen, atol=1e-6, rtol=0)
+
+
+def test_weights_of_the_mask_are_the_papers_of_sums():
+    mask, weights = torch.rand(1, 1, 28, 28), MeaningfulPerturbation(lambda x: x).regularizers
+    differences = [mask.diff(dim=axis).abs().pow(3).sum() for axis in (-2, -1)]
+    found = sum(piece((mask,), ()) for piece in weights)
+    expected = 1e-4 * (1 - mask).sum() + 1e-2 * sum(differences)
+    torch.testing.assert_close(found[0], expected)
 
 
 def test_progress_shows_the_objective(capsys):

@@ -12,6 +12,7 @@ from captum_ext.mask import (
     TV,
     Backtracking,
     Deletion,
+    Gradient,
     Here,
     IntegratedGradient,
     MaskGrid,
@@ -118,6 +119,7 @@ def test_each_example_stops_on_its_own_and_costs_no_more():
     run = IGOS(model, 7).optimize(scenes(), 0.4, 1, constant, n_iter=9, n_steps=4)
     spent = run.descent.forwards[-1]
     patience = Backtracking().patience
+    # A gradient of zero leaves nothing to step or jump to.
     assert spent[0] == spent[2] == 12 * patience
     assert spent[1] > 12 * 9
     assert torch.isnan(run.descent.objective[patience:, 0]).all()
@@ -151,6 +153,69 @@ def test_more_budget_never_gives_a_worse_mask():
     for worse, better in pairwise(values):
         assert (better <= worse + 1e-12).all()
     assert (values[-1] < values[0]).all()
+
+
+@pytest.mark.parametrize("step", ["search", "adam", "nesterov", "fixed"])
+def test_a_budget_that_is_no_limit_changes_nothing(step):
+    limits = [
+        descend(problem(), IntegratedGradient(), STEPS[step], 8, 3, max_forwards=most).masks
+        for most in (None, 10**9)
+    ]
+    assert torch.equal(*limits)
+
+
+def test_the_best_mask_is_given_where_a_step_overshoots():
+    images = torch.ones(1, 1, 1, 1)
+    score = Score(lambda x: (x[:, 0, 0, 0] - 0.5) ** 2, (images,))
+    black = (torch.zeros_like(images),)
+    objective = MaskProblem(score, (images,), black, MaskGrid(1), (Deletion(),))
+    # From 1 to 0.5, the lowest, and with momentum on to 0 and back.
+    found = descend(objective, Gradient(), nesterov(0.5), n_iter=4)
+    assert found.masks.item() == 0.5
+    assert found.objective.nan_to_num(9).min() == 0
+
+
+@pytest.mark.parametrize(
+    "rule", [adam(0.3), nesterov(1.0), fixed(1.0)], ids=["adam", "nesterov", "fixed"]
+)
+def test_rules_go_on_after_a_flat_iteration(rule):
+    calls = []
+
+    def model(x):
+        calls.append(len(x))
+        # The third evaluation, and the first, are flat.
+        return x.sum((1, 2, 3)) * (0.0 if len(calls) in (1, 3) else 1.0)
+
+    images = torch.ones(1, 1, 2, 2)
+    objective = MaskProblem(
+        Score(model, (images,)), (images,), (torch.zeros_like(images),), MaskGrid(2), (Deletion(),)
+    )
+    descend(objective, Gradient(), rule, n_iter=6)
+    assert len(calls) == 6
+
+
+def test_a_search_does_not_wait_for_cells_at_their_end():
+    # The first cell is pressed against 1 by a gradient that would make any step of the other tiny.
+    here = Here(torch.ones(1, 1, 2), torch.tensor([[[-1e3, 1.0]]]), torch.tensor([1.0]))
+    step = Backtracking()
+    move = step(here, lambda m, a: m[:, 0, 1], step.start(here.masks), torch.tensor([9]))
+    assert move.masks.tolist() == [[[1.0, 0.0]]]
+    assert move.trials.item() == 1
+
+
+def test_a_jump_reaches_what_no_step_does():
+    # Any one cell costs .1 and gains nothing; two or more bring the score to 0.
+    def value(masks, among):
+        gone = 1 - masks
+        return torch.where(gone.sum((1, 2)) < 1.5, 1.0, 0.0) + 0.1 * gone.sum((1, 2))
+
+    data = torch.tensor([[[0.03, 0.05, 0.04, -0.1]]])
+    here = Here(torch.ones(1, 1, 4), data - 0.1, torch.tensor([1.0]), data=data)
+    step = Backtracking()
+    move = step(here, value, step.start(here.masks), torch.tensor([9]))
+    assert move.masks.tolist() == [[[0.0, 0.0, 0.0, 1.0]]] or move.value.item() < 0.35
+    stays = Backtracking(jumps=())
+    assert stays(here, value, stays.start(here.masks), torch.tensor([9])).masks.min() == 1
 
 
 def test_history_has_a_row_per_iteration_and_a_column_per_example():

@@ -12,6 +12,7 @@ from captum_ext.mask import (
     TV,
     BilateralTV,
     Deletion,
+    EdgeTV,
     FeatureGroups,
     Gradient,
     Insertion,
@@ -19,6 +20,7 @@ from captum_ext.mask import (
     MaskGrid,
     MaskProblem,
     Noise,
+    PublishedL1,
     blurred,
 )
 
@@ -28,27 +30,84 @@ def mask() -> Tensor:
     return torch.rand(2, 1, 4, 3, generator=torch.Generator().manual_seed(2))
 
 
-def loops(mask: Tensor, penalty) -> float:
-    """Mean over vertical plus mean over horizontal neighbors of a penalty of positions."""
+def loops(mask: Tensor, penalty, down: float = 1.0, right: float = 1.0) -> float:
+    """Mean over vertical plus mean over horizontal neighbors of a penalty of positions, scaled."""
     height, width = mask.shape
-    down = [penalty((i, j), (i + 1, j)) for i in range(height - 1) for j in range(width)]
-    right = [penalty((i, j), (i, j + 1)) for i in range(height) for j in range(width - 1)]
-    return sum(down) / len(down) + sum(right) / len(right)
+    rows = [penalty((i, j), (i + 1, j)) for i in range(height - 1) for j in range(width)]
+    columns = [penalty((i, j), (i, j + 1)) for i in range(height) for j in range(width - 1)]
+    return down * sum(rows) / len(rows) + right * sum(columns) / len(columns)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("exponent", [2.0, 3.0])
-def test_total_variation_is_its_formula(mask, exponent):
+def test_total_variation_is_its_formula(mask, exponent, scaled):
+    scales = (3 / 27, 2 / 27) if scaled else (1, 1)
     expected = [
-        5 * loops(m[0], lambda a, b, m=m[0]: float((m[b] - m[a]).abs()) ** exponent) for m in mask
+        5 * loops(m[0], lambda a, b, m=m[0]: float((m[b] - m[a]).abs()) ** exponent, *scales)
+        for m in mask
     ]
-    torch.testing.assert_close(TV(5.0, exponent)((mask,), ()), torch.tensor(expected))
+    torch.testing.assert_close(TV(5.0, exponent, scaled)((mask,), ()), torch.tensor(expected))
 
 
-def test_l1_is_its_formula_and_leaves_ones_alone(mask):
+@pytest.mark.parametrize("piece", [TV(), BilateralTV(), EdgeTV()], ids=lambda p: type(p).__name__)
+def test_a_shape_costs_the_same_at_every_mask_size(piece):
+    image = torch.zeros(1, 3, 224, 224)
+
+    def square(size: int) -> Tensor:
+        mask = torch.ones(1, 1, size, size)
+        mask[..., size // 7 : 4 * size // 7, 2 * size // 7 : 5 * size // 7] = 0
+        return mask
+
+    costs = torch.cat([piece((square(size),), (image,)) for size in (7, 28, 112, 224)])
+    # Enlarged cells do not end at pixels, so that their outlines are rounder than their own size's.
+    rtol = 1e-5 if piece == TV() else 0.25
+    torch.testing.assert_close(costs, costs[1].expand(4), rtol=rtol, atol=0)
+    plain = TV(scaled=False)
+    assert plain((square(7),), ()) > 4 * plain((square(28),), ()) > 16 * plain((square(224),), ())
+
+
+@pytest.mark.parametrize("size", [7, 28, (14, 56), 112])
+def test_edge_variation_costs_on_a_flat_image_what_total_variation_does(size):
+    stripe = torch.ones(1, 1, *((size, size) if isinstance(size, int) else size))
+    stripe[..., stripe.shape[-1] // 2 :] = 0
+    flat = torch.zeros(1, 3, 224, 224)
+    share = EdgeTV()((stripe,), (flat,)) / TV()((stripe,), ())
+    assert 0.7 < share <= 1 + 1e-6
+
+
+def test_l1_is_its_formula_and_costs_at_ones_what_it_costs_elsewhere(mask):
     expected = [3 * sum(abs(1 - v) for v in m.flatten().tolist()) / 12 for m in mask]
     torch.testing.assert_close(L1(3.0)((mask,), ()), torch.tensor(expected))
+    torch.testing.assert_close(PublishedL1(3.0)((mask,), ()), torch.tensor(expected))
     ones = torch.ones(1, 1, 2, 2, requires_grad=True)
-    assert not torch.autograd.grad(L1()((ones,), ()).sum(), ones)[0].any()
+    (ours,) = torch.autograd.grad(L1()((ones,), ()).sum(), ones)
+    torch.testing.assert_close(ours, torch.full_like(ones, -0.25))
+    assert not torch.autograd.grad(PublishedL1()((ones,), ()).sum(), ones)[0].any()
+
+
+@pytest.mark.parametrize(("side", "weight"), [(28, 1.0), (224, 10.0)])
+def test_published_weight_of_l1_is_the_papers_at_each_size(side, weight):
+    torch.testing.assert_close(
+        PublishedL1()((torch.zeros(1, 1, side, side),), ()), torch.tensor([weight])
+    )
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_edge_variation_is_its_formula(mask, relative):
+    images = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(4)) / 4
+    enlarged = MaskGrid((4, 3)).enlarge(mask.flatten(1), (images,))[0]
+    expected = []
+    for n in range(2):
+        sigma = 0.5 * (float(images[n].var(correction=0)) if relative else 1.0)
+
+        def edge(a, b, n=n, sigma=sigma):
+            squared = [float(channel[b] - channel[a]) ** 2 for channel in images[n]]
+            step = float(enlarged[n, 0][b] - enlarged[n, 0][a])
+            return math.exp(-sum(squared) / 3 / sigma) * step**2
+
+        expected.append(7 * loops(enlarged[n, 0], edge, 5 * 5 / 3 / 27, 4 * 4 / 2 / 27))
+    found = EdgeTV(7.0, 0.5, relative)((mask,), (images,))
+    torch.testing.assert_close(found, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -67,7 +126,8 @@ def test_bilateral_variation_is_its_formula(mask, relative):
         def plain(a, b, n=n):
             return float(mask[n, 0][b] - mask[n, 0][a]) ** 2
 
-        expected.append(7 * (loops(mask[n, 0], plain) + loops(enlarged[n, 0], edge)) / 2)
+        plain_half = loops(mask[n, 0], plain, 3 / 27, 2 / 27)
+        expected.append(7 * (plain_half + loops(enlarged[n, 0], edge, 27 / 3, 27 / 2)) / 2)
     found = BilateralTV(7.0, 0.5, relative)((mask,), (images,))
     torch.testing.assert_close(found, torch.tensor(expected))
 
@@ -154,7 +214,14 @@ def test_fresh_noise_differs_between_terms_and_common_noise_does_not(model, imag
     assert common.shape[0] == 1
 
 
-def test_groups_are_renumbered_without_gaps():
+def test_groups_are_renumbered_without_gaps_each_examples_alone():
+    numbers = torch.tensor([[9, 4, 9], [1, 2, 3]])
+    groups = FeatureGroups.checked(numbers, (torch.zeros(2, 3),))
+    assert groups.feature_mask[0].tolist() == [[1, 0, 1], [0, 1, 2]]
+    assert groups.counts((torch.zeros(2, 3),)).tolist() == [2, 3]
+
+
+def test_groups_of_all_examples_are_renumbered_without_gaps():
     groups = FeatureGroups.checked(torch.tensor([[9, 4, 9]]), (torch.zeros(2, 3),))
     assert groups.count(()) == 2
     cells = torch.tensor([[0.1, 0.2], [0.3, 0.4]])

@@ -8,7 +8,6 @@ from captum_ext._captum import Score
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution
 from captum_ext.mask import (
-    L1,
     TV,
     Deletion,
     Here,
@@ -18,6 +17,7 @@ from captum_ext.mask import (
     MaskProblem,
     PublishedBacktracking,
     PublishedBilateralTV,
+    PublishedL1,
 )
 from tests.golden import load, reading
 
@@ -58,10 +58,10 @@ def test_published_presets_equal_the_published_code(golden, weights, method, siz
 @pytest.mark.parametrize(
     ("name", "piece"),
     [
-        ("tv", TV(1.0)),
+        ("tv", TV(1.0, scaled=False)),
         ("btv_sigma0.01", PublishedBilateralTV(1.0, 0.01, relative=False)),
         ("btv_sigma1", PublishedBilateralTV(1.0, 1.0, relative=False)),
-        ("l1", L1(1.0)),
+        ("l1", PublishedL1(1.0)),
     ],
 )
 def test_regularizers_equal_the_published_ones(golden, name, piece, size):
@@ -110,7 +110,7 @@ def test_scores_along_the_way_equal_the_published_ones(golden, name, term):
 
 @pytest.mark.parametrize(("l1", "tv"), [(1.0, 20.0), (0.2, 2.0)])
 def test_line_search_equals_the_published_one(golden, l1, tv):
-    objective = problem(golden, Deletion(), L1(l1), TV(tv))
+    objective = problem(golden, Deletion(), PublishedL1(l1), TV(tv, scaled=False))
     sample = objective.sample(IntegratedGradient().fractions(10))
     masks = golden["piece_mask_s8"].view(3, 1, 64)
     name = f"L1_{l1:g}_L2_{tv:g}_a1000_s8"
