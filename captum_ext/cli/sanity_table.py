@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
 
-from captum_ext.metrics import ParameterRandomization
-from captum_ext.metrics.bootstrap import bootstrap, middle
+from captum_ext.metrics import ParameterRandomization, bootstrap
+from captum_ext.metrics.means import by_example
 from captum_ext.viz import Cascade
 
 Record = dict[str, Any]
@@ -34,24 +33,22 @@ def by_stage(values: Tensor) -> tuple[list[float], list[float], list[float]]:
         values: (images, stages), nan where undefined.
 
     >>> import torch
-    >>> by_stage(torch.tensor([[0.5], [0.5]]))
+    >>> by_stage(torch.tensor([[0.5]] * 6))
     ([0.5], [0.5], [0.5])
     """
-    ends = [interval(column[~column.isnan()].cpu()) for column in values.unbind(1)]
+    ends = [interval(column) for column in values.unbind(1)]
     lows, highs = ([end[side] for end in ends] for side in (0, 1))
     return values.nanmean(0).tolist(), lows, highs
 
 
-def interval(known: Tensor) -> tuple[float, float]:
-    """A 95 % bootstrap interval of the mean; nan with fewer than two values.
+def interval(values: Tensor) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the mean of what is not nan; nan with too few values.
 
     >>> import torch
     >>> interval(torch.tensor([1.0]))
     (nan, nan)
     """
-    if len(known) < 2:
-        return math.nan, math.nan
-    low, high = middle(bootstrap(lambda drawn: known[drawn].mean(1), len(known)), 0.95)
+    low, high = bootstrap.interval(bootstrap.mean_of(values))
     return float(low), float(high)
 
 
@@ -73,8 +70,8 @@ def as_text(
     for name, label in labels.items():
         cells = ""
         for key in similarity:
-            means = checks[name].per_example[key].nanmean(1).cpu()
-            low, high = interval(means[~means.isnan()])
+            means = by_example(checks[name].per_example[key])
+            low, high = interval(means)
             ends = f" [{low:.2f}, {high:.2f}]" if low == low else ""
             cells += f"{f'{float(means.nanmean()):.3f}{ends}':>24}"
         lines.append(f"{label:20}{cells}")
@@ -87,4 +84,7 @@ def as_text(
         lines.append(f"{rows[0]['stage'][-28:]:28}{rows[0]['changed']:>16.1%}{cells}")
     if any(r[key] != r[key] for r in records for key in similarity):
         lines.append("-: undefined, since a map is constant; left out of the mean")
+    n_images = min(len(v) for check in checks.values() for v in check.per_example.values())
+    if reason := bootstrap.too_few(n_images):
+        lines.append(reason.replace("example", "image"))
     return "\n".join(lines)

@@ -11,8 +11,13 @@ from scipy import stats
 from torch import Tensor
 
 from captum_ext.metrics.base import ExampleMetric
-from captum_ext.metrics.bootstrap import bootstrap, middle
-from captum_ext.metrics.means import ScalarMetric, TableMetric
+from captum_ext.metrics.bootstrap import LEVEL, N_SAMPLES, interval, mean_of
+from captum_ext.metrics.means import ScalarMetric, TableMetric, by_example
+
+SIGNIFICANT = 0.05
+"""A p-value below is no chance; after Holm's correction."""
+SMALLEST = 0.005
+"""The smallest mean difference that counts, as a share of the score's range."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,20 @@ class PairedDifference:
     Args:
         first, second: their names.
         n_examples: how many examples both are defined for.
-        difference: mean of first minus second.
-        interval: its paired bootstrap interval.
-        p_value: of Wilcoxon's signed-rank test, two-sided, before correction.
+        difference: mean of first minus second; nan without an example.
+        interval: its paired bootstrap interval; nan with fewer than six examples.
+        p_value: of Wilcoxon's signed-rank test, two-sided, before correction; nan without an
+            example.
         p_holm: after Holm's correction for all pairs.
         effect_size: matched-pairs rank-biserial correlation, 1 if first is always higher, -1
             if always lower.
         per_example: first minus second, (N,), nan where one is undefined.
+        smallest: the smallest mean difference that counts.
+
+    >>> import torch
+    >>> gaps = torch.tensor([0.4, 0.1, 0.2, 0.3, 0.5, 0.6])
+    >>> PairedDifference("a", "b", 6, 0.35, (0.2, 0.5), 0.03, 0.03, 1.0, gaps, 0.01).verdict
+    'higher'
     """
 
     first: str
@@ -40,6 +52,30 @@ class PairedDifference:
     p_holm: float
     effect_size: float
     per_example: Tensor
+    smallest: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """What can be said of first.
+
+        "higher" or "lower": the test tells the methods apart, and mean and effect agree.
+        "mixed": it tells them apart, but most examples say one thing and the mean another.
+        "tied": a difference that doesn't count, as the test tells it from none or the interval
+        holds no larger one. "open": the examples don't say.
+        """
+        counts = abs(self.difference) >= self.smallest and self.difference != 0
+        if self.p_holm < SIGNIFICANT and counts:
+            agree = (self.difference > 0) == (self.effect_size > 0)
+            return ("higher" if self.difference > 0 else "lower") if agree else "mixed"
+        if self.n_examples and (self.p_holm < SIGNIFICANT or self._never_counts):
+            return "tied"
+        return "open"
+
+    @property
+    def _never_counts(self) -> bool:
+        known = self.per_example[~self.per_example.isnan()]
+        within = max(abs(end) for end in self.interval) < self.smallest
+        return within or bool((known.abs() < self.smallest).all()) or not known.any()
 
 
 @dataclass(frozen=True)
@@ -49,35 +85,44 @@ class Comparison:
     pairs: tuple[PairedDifference, ...]
 
     def __str__(self) -> str:
-        head = f"{'difference':<32} {'mean':>8} {'interval':>19} {'p (Holm)':>9} {'effect':>7}"
+        head = (
+            f"{'difference':<32} {'n':>5} {'mean':>8} {'interval':>19} {'p (Holm)':>9} "
+            f"{'effect':>7} verdict"
+        )
         rows = [
-            f"{f'{p.first} - {p.second}':<32} {p.difference:>8.4f} "
+            f"{f'{p.first} - {p.second}':<32} {p.n_examples:>5} {p.difference:>8.4f} "
             f"{f'[{p.interval[0]:.4f}, {p.interval[1]:.4f}]':>19} {p.p_holm:>9.2g} "
-            f"{p.effect_size:>7.2f}"
+            f"{p.effect_size:>7.2f} {p.verdict}"
             for p in self.pairs
         ]
-        return "\n".join([head, *rows])
+        smallest = f"Mean differences below {self.pairs[0].smallest:.2g} do not count."
+        limit = out_of_reach(max(p.n_examples for p in self.pairs), len(self.pairs))
+        return "\n".join([head, *rows, smallest, *([f"{limit}."] if limit else [])])
 
 
 def compare(
     metrics: Mapping[str, ExampleMetric],
     score: str | None = None,
-    level: float = 0.95,
-    n_samples: int = 2000,
+    level: float = LEVEL,
+    n_samples: int = N_SAMPLES,
     seed: int = 0,
+    smallest: float = SMALLEST,
 ) -> Comparison:
     """Compares methods by metrics that have seen the same examples in the same order.
 
     Args:
         metrics: by name of the method; two or more of one kind.
         score: which number of a metric that has several, such as `Localization`.
-        level: share of the bootstrap inside the intervals.
+        level: of the intervals.
         n_samples: how many resamples.
         seed: of the resampling.
+        smallest: the smallest mean difference that counts, as a share of the score's range: 1
+            where all values lie in [0, 1], 2 where they lie in [-1, 1], else from the least to
+            the greatest.
 
     Raises:
-        ValueError: with fewer than two metrics, different numbers of examples, fewer than two
-            examples that a pair shares, or a metric without values per example.
+        ValueError: with fewer than two metrics, different numbers of examples, or a metric
+            without values per example.
 
     >>> import torch
     >>> from captum_ext.metrics import Insertion
@@ -86,8 +131,8 @@ def compare(
     >>> good.update(table, table, target=0)
     >>> bad.update(table, -table, target=0)
     >>> (pair,) = compare({"good": good, "bad": bad}).pairs
-    >>> pair.n_examples, pair.effect_size, pair.p_holm < 0.05
-    (9, 1.0, True)
+    >>> pair.n_examples, pair.effect_size, pair.p_holm < 0.05, pair.verdict
+    (9, 1.0, True, 'higher')
     """
     if len(metrics) < 2:
         raise ValueError(f"`metrics` are two or more to compare, but got {list(metrics)}.")
@@ -95,21 +140,8 @@ def compare(
     counts = {name: len(v) for name, v in values.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"`metrics` must have seen the same examples, but saw {counts}.")
-    found = [(a, b, (values[a] - values[b]).cpu().double()) for a, b in combinations(values, 2)]
-    tests = [_signed_ranks(d[~d.isnan()].numpy()) for _, _, d in found]
-    corrected = holm([p for p, _ in tests])
-    pairs = []
-    for (a, b, difference), (p_value, effect), p_holm in zip(found, tests, corrected, strict=True):
-        known = difference[~difference.isnan()]
-
-        def mean(drawn: Tensor, known: Tensor = known) -> Tensor:
-            return known[drawn].mean(1)
-
-        low, high = middle(bootstrap(mean, len(known), n_samples, seed), level)
-        ends = (float(low), float(high))
-        row = (a, b, len(known), float(known.mean()), ends, p_value, p_holm, effect, difference)
-        pairs.append(PairedDifference(*row))
-    return Comparison(tuple(pairs))
+    least = smallest_of(values, smallest)
+    return Comparison(paired(values, [*combinations(values, 2)], least, level, n_samples, seed))
 
 
 def _values_of(metric: ExampleMetric, score: str | None) -> Tensor:
@@ -117,8 +149,7 @@ def _values_of(metric: ExampleMetric, score: str | None) -> Tensor:
         tables = metric.per_example
         if score not in tables:
             raise ValueError(f"`score` is one of {[*tables]}, but got {score!r}.")
-        table = tables[score]
-        return table if table.dim() == 1 else table.nanmean(1)
+        return by_example(tables[score])
     if not isinstance(metric, ScalarMetric):
         raise TypeError(
             f"`metrics` are metrics of captum_ext.metrics, but got {type(metric).__name__}."
@@ -126,25 +157,117 @@ def _values_of(metric: ExampleMetric, score: str | None) -> Tensor:
     return metric.per_example
 
 
-def _signed_ranks(differences: np.ndarray) -> tuple[float, float]:
-    """Wilcoxon's p and the rank-biserial correlation; zeros are left out."""
-    nonzero = differences[differences != 0]
-    if len(nonzero) == 0:
+def smallest_of(values: Mapping[str, Tensor], share: float = SMALLEST) -> float:
+    """The smallest mean difference that counts: a share of the range of all values.
+
+    >>> import torch
+    >>> smallest_of({"a": torch.tensor([0.2, 0.9])}), smallest_of({"a": torch.tensor([1.0, 5.0])})
+    (0.005, 0.02)
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"`smallest` is a share of the score's range, in [0, 1), but got {share}.")
+    known = np.concatenate([v.detach().cpu().double().numpy().ravel() for v in values.values()])
+    known = known[np.isfinite(known)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    if low >= -1 and high <= 1:
+        return share * (1.0 if low >= 0 else 2.0)
+    return share * float(high - low)
+
+
+def paired(
+    values: Mapping[str, Tensor],
+    pairs: Sequence[tuple[str, str]],
+    smallest: float,
+    level: float = LEVEL,
+    n_samples: int = N_SAMPLES,
+    seed: int = 0,
+    about: str | None = None,
+) -> tuple[PairedDifference, ...]:
+    """Pairs of methods, corrected by Holm for all of them.
+
+    Args:
+        values: by method, (N,), of the same examples in the same order; nan is undefined.
+        pairs: of methods, first and second.
+        smallest: the smallest mean difference that counts.
+        level, n_samples, seed: of the intervals.
+        about: a method: pairs without it get no interval, which takes most of the time.
+    """
+    gaps = [(values[a] - values[b]).detach().cpu().double() for a, b in pairs]
+    tests = [signed_ranks(gap) for gap in gaps]
+    corrected = holm([p for p, _ in tests])
+    rows = []
+    for (a, b), gap, (p, effect), p_holm in zip(pairs, gaps, tests, corrected, strict=True):
+        mean = mean_of(gap)
+        ends = (float("nan"), float("nan"))
+        if about is None or about in (a, b):
+            low, high = interval(mean, level, n_samples, seed)
+            ends = float(low), float(high)
+        row = (a, b, mean.n_examples, float(mean.value), ends, p, p_holm, effect, gap, smallest)
+        rows.append(PairedDifference(*row))
+    return tuple(rows)
+
+
+def signed_ranks(gaps: Tensor) -> tuple[float, float]:
+    """Wilcoxon's p and the rank-biserial correlation; nan without an example.
+
+    >>> import torch
+    >>> signed_ranks(torch.tensor([0.1, 0.2, -0.3, 0.4, 0.5, 0.6]))
+    (0.15625, 0.7142857142857143)
+    """
+    known = gaps[~gaps.isnan()].numpy()
+    if len(known) == 0:
+        return float("nan"), float("nan")
+    moved = known[known != 0]
+    if len(moved) == 0:
         return 1.0, 0.0
-    ranks = stats.rankdata(np.abs(nonzero))
-    effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
-    return float(stats.wilcoxon(nonzero).pvalue), effect
+    ranks = stats.rankdata(np.abs(moved))
+    effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
+    return float(stats.wilcoxon(moved).pvalue), effect
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: p-values that may be compared with one level.
 
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
+    What could not be tested, nan, is no test: it stays nan and is not corrected for.
+
+    >>> holm([0.01, 0.04, float("nan"), 0.03])
+    [0.03, 0.06, nan, 0.06]
     """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    stepped = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1.0)
-    corrected = np.empty(len(p_values))
-    corrected[order] = stepped
+    given = np.asarray(p_values, dtype=float)
+    (tested,) = np.nonzero(~np.isnan(given))
+    order = tested[np.argsort(given[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.full(len(given), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1.0)
     return corrected.tolist()
+
+
+def n_needed(n_tests: int) -> int:
+    """The fewest examples of which one of ``n_tests`` corrected tests can reach p < 0.05.
+
+    Wilcoxon's p is 2 / 2^n where all n examples agree.
+
+    >>> [n_needed(n) for n in (1, 2, 17)]
+    [6, 7, 10]
+    """
+    n = 1
+    while 2.0 ** (1 - n) * n_tests >= SIGNIFICANT:
+        n += 1
+    return n
+
+
+def out_of_reach(n_examples: int, n_tests: int, what: str = "examples") -> str:
+    """Says that no difference can be significant with so few examples; nothing where one can.
+
+    >>> out_of_reach(5, 1)
+    'No difference can reach p < 0.05 with 5 examples: 1 comparison needs 6'
+    >>> out_of_reach(6, 1)
+    ''
+    """
+    if n_tests == 0 or n_examples >= n_needed(n_tests):
+        return ""
+    comparisons = "1 comparison needs" if n_tests == 1 else f"{n_tests} comparisons need"
+    return (
+        f"No difference can reach p < {SIGNIFICANT} with {n_examples} {what}: {comparisons} "
+        f"{n_needed(n_tests)}"
+    )

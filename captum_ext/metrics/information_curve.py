@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from typing_extensions import Self
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, InterpolatedBase
 from captum_ext.metrics.binned import BinnedPoints
+from captum_ext.metrics.bootstrap import Statistic
 from captum_ext.metrics.curve_metric import CurveMetric
 from captum_ext.metrics.information import measure, rescaled
 from captum_ext.metrics.information_protocol import LEVELS, PRESETS, InformationProtocol
@@ -162,15 +163,16 @@ class _InformationCurve(CurveMetric):
         bins = self._how.n_bins or 1
         return BinnedPoints(x[order], y[order], bins, median=self.ANSWER == "probability")
 
-    def _statistic(self) -> tuple[int, Callable[[Tensor], Tensor]]:
+    def _statistic(self) -> Statistic:
         if self._how.n_bins:
             points = self._points()
-            return points.n_examples, points.areas
+            return Statistic(points.n_examples, points.areas, is_mean=False)
         if self._how.aggregate == "mean":
             return super()._statistic()
         curves = self._defined_curves()
         curves = curves[curves.sum(1).argsort()]
-        return len(curves), lambda drawn: torch.stack([_area(_median(curves[d])) for d in drawn])
+        areas = lambda drawn: torch.stack([_area(_median(curves[d])) for d in drawn])  # noqa: E731
+        return Statistic(len(curves), areas, is_mean=False)
 
     def _defined_curves(self) -> Tensor:
         y = self._curves().y.cpu()

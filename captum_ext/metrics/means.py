@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from captum_ext._captum import accumulation_dtype
 from captum_ext.metrics.base import ExampleMetric
-from captum_ext.metrics.bootstrap import bootstrap, middle
+from captum_ext.metrics.bootstrap import LEVEL, N_SAMPLES, Statistic, interval, mean_of, too_few
 
 Interval = tuple[Tensor, Tensor]
 
@@ -25,19 +24,13 @@ class ScalarMetric(ExampleMetric):
     def _columns(self) -> dict[str, Tensor]:
         return {"value": self._values()}
 
-    def _statistic(self) -> tuple[int, Callable[[Tensor], Tensor]]:
-        """How many examples count, and the metric of resamples of them.
-
-        The function takes the examples drawn, (samples, n), and gives (samples,).
-        """
+    def _statistic(self) -> Statistic:
+        """The metric, of all examples where it is defined and of resamples of them."""
         return mean_of(self._values())
 
     def compute(self) -> Tensor:
         """The metric of all examples where it is defined; nan without any."""
-        n_examples, metric_of = self._statistic()
-        if n_examples == 0:
-            return torch.tensor(torch.nan, dtype=accumulation_dtype(self.device))
-        return metric_of(torch.arange(n_examples)[None])[0].to(self.device)
+        return self._statistic().value.to(self.device, accumulation_dtype(self.device))
 
     @property
     def per_example(self) -> Tensor:
@@ -45,23 +38,21 @@ class ScalarMetric(ExampleMetric):
         with self._gathered():
             return self._values()
 
-    def interval(self, level: float = 0.95, n_samples: int = 2000, seed: int = 0) -> Interval:
-        """Bootstrap interval of the value: percentiles over resampled examples.
+    def interval(self, level: float = LEVEL, n_samples: int = N_SAMPLES, seed: int = 0) -> Interval:
+        """Bootstrap interval of the value, over examples: see `docs/metrics/compare.md`.
 
         Args:
-            level: share of resamples inside, between 0 and 1.
+            level: share of samples whose interval holds the truth, between 0 and 1.
             n_samples: how many resamples.
             seed: of the resampling; the order of the examples does not matter.
 
         Returns:
-            The ends, low and high.
-
-        Raises:
-            ValueError: with fewer than two examples where the value is defined.
+            The ends, low and high; nan, and a warning, with fewer than six examples where the
+            value is defined.
         """
         with self._gathered():
-            n_examples, metric_of = self._statistic()
-        return middle(bootstrap(metric_of, n_examples, n_samples, seed), level)
+            statistic = self._statistic()
+        return _said(statistic, interval(statistic, level, n_samples, seed))
 
 
 class TableMetric(ExampleMetric):
@@ -75,8 +66,11 @@ class TableMetric(ExampleMetric):
         return self._tables()
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of each number where it is defined; nan without any."""
-        return {name: table.nanmean() for name, table in self._tables().items()}
+        """The mean over examples of each number where it is defined; nan without any.
+
+        A number of several stages is first averaged over the stages of an example.
+        """
+        return {name: by_example(table).nanmean() for name, table in self._tables().items()}
 
     @property
     def per_example(self) -> dict[str, Tensor]:
@@ -85,18 +79,27 @@ class TableMetric(ExampleMetric):
             return self._tables()
 
     def interval(
-        self, level: float = 0.95, n_samples: int = 2000, seed: int = 0
+        self, level: float = LEVEL, n_samples: int = N_SAMPLES, seed: int = 0
     ) -> dict[str, Interval]:
         """Bootstrap interval over examples of each mean; as `ScalarMetric.interval`."""
         intervals = {}
         for name, table in self.per_example.items():
-            n_examples, mean = mean_of(table if table.dim() == 1 else table.nanmean(1))
-            intervals[name] = middle(bootstrap(mean, n_examples, n_samples, seed), level)
+            statistic = mean_of(by_example(table))
+            intervals[name] = _said(statistic, interval(statistic, level, n_samples, seed), name)
         return intervals
 
 
-def mean_of(values: Tensor) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """How many values are not nan, and the mean of resamples of those."""
-    # Sorted, so that an interval does not depend on the order of the examples.
-    known = values[~values.isnan()].sort().values.cpu()
-    return len(known), lambda drawn: known[drawn].mean(1)
+def by_example(table: Tensor) -> Tensor:
+    """One number per example, (N,): the mean over stages where there are several.
+
+    >>> by_example(torch.tensor([[1.0, 3.0], [4.0, torch.nan]]))
+    tensor([2., 4.])
+    """
+    return table if table.dim() == 1 else table.nanmean(1)
+
+
+def _said(statistic: Statistic, ends: Interval, name: str = "") -> Interval:
+    """The interval, with a warning that names the reason where there is none."""
+    if reason := too_few(statistic.n_examples):
+        warnings.warn(f"{name}: {reason}" if name else reason, UserWarning, stacklevel=3)
+    return ends

@@ -5,6 +5,7 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 
 from captum_ext.attr import Configured
+from captum_ext.evaluation.result import plain
 from captum_ext.metrics import Deletion, Insertion
 from tests.conftest import small_net
 
@@ -29,7 +30,7 @@ def metrics(model):
 
 
 def without_time(records):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+    return plain([{k: v for k, v in record.items() if k != "seconds"} for record in records])
 
 
 @pytest.fixture

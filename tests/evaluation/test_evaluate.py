@@ -28,9 +28,9 @@ def run(net, items=None, how=None, what=None, **options):
 
 
 def test_the_table_is_what_a_metric_over_all_images_says(net):
-    found = run(net)
+    found = run(net, data(8))
     images, targets = (
-        torch.stack([torch.as_tensor(x) for x in c]) for c in zip(*data(), strict=True)
+        torch.stack([torch.as_tensor(x) for x in c]) for c in zip(*data(8), strict=True)
     )
     metric = Insertion(net, n_steps=5)
     metric.update(images, Saliency(net).attribute(images, target=targets), target=targets)
@@ -219,14 +219,14 @@ def test_files_hold_what_the_object_says(net, tmp_path):
     import csv
     import json
 
-    found = run(net)
+    found = run(net, data(6))
     found.to_json(tmp_path / "r.json")
     found.to_csv(tmp_path / "r.csv")
     found.to_csv(tmp_path / "e.csv", per_example=True)
     assert json.loads((tmp_path / "r.json").read_text())["table"] == found.records
     rows = list(csv.DictReader((tmp_path / "r.csv").open()))
     assert [float(row["insertion"]) for row in rows] == [r["insertion"] for r in found.records]
-    assert len(list(csv.DictReader((tmp_path / "e.csv").open()))) == 10
+    assert len(list(csv.DictReader((tmp_path / "e.csv").open()))) == 12
 
 
 def flat_classifier(n, **options):
@@ -266,3 +266,15 @@ def test_two_classes_in_one_logit_are_targets_once_they_have_names():
     assert len(found.kept) == 6
     with pytest.raises(ValueError, match="`only_correct` needs two classes or more"):
         run(flat_classifier(1, activation="sigmoid"), items, only_correct=True)
+
+
+def test_a_class_of_any_size_is_a_reason_of_its_example_at_every_resume(net, tmp_path):
+    held = data()
+    for position, target in ((1, 10**30), (3, -(10**30)), (4, -1)):
+        held[position] = (held[position][0], target)
+    for _ in range(2):
+        found = evaluate(
+            net, held, methods(net), metrics(net), batch_size=2, seed=0, out=tmp_path / "run"
+        )
+        assert [one.position for one in found.kept] == [0, 2]
+        assert found.reasons[f"its class {10**30} is not one of the model's 5"] == 1

@@ -19,6 +19,17 @@ METRICS = {
 }
 
 
+@pytest.fixture
+def images():
+    # Enough for an interval, also of those whose original answers above its base.
+    return torch.rand(14, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def maps():
+    return torch.randn(14, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
 @pytest.fixture(params=METRICS)
 def make(request, model):
     return lambda: METRICS[request.param](model)
@@ -35,7 +46,7 @@ def same(a, b):
     torch.testing.assert_close(a.compute(), b.compute(), rtol=0, atol=1e-6, equal_nan=True)
     torch.testing.assert_close(a.curve().y, b.curve().y, rtol=0, atol=1e-6)
     torch.testing.assert_close(
-        a.interval(n_samples=50), b.interval(n_samples=50), rtol=0, atol=1e-6
+        a.interval(n_samples=50), b.interval(n_samples=50), rtol=0, atol=1e-6, equal_nan=True
     )
 
 
@@ -68,12 +79,12 @@ def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(
 ):
     metric, calls = make(), []
     metric.bind(lambda x: calls.append(len(x)) or model(x))
-    first = metric(images[:2], maps[:2], target=labels[:2])
+    first = metric(images[:7], maps[:7], target=labels[:7])
     once = sum(calls)
-    metric(images[2:], maps[2:], target=labels[2:])
+    metric(images[7:], maps[7:], target=labels[7:])
     assert sum(calls) == 2 * once
     alone = make()
-    alone.update(images[:2], maps[:2], target=labels[:2])
+    alone.update(images[:7], maps[:7], target=labels[:7])
     torch.testing.assert_close(first, alone.compute(), equal_nan=True)
     whole = make()
     whole.update(images, maps, target=labels)
@@ -140,12 +151,12 @@ def test_without_an_example_the_value_is_nan_and_a_warning(make):
         assert make().compute().isnan()
 
 
-def test_interval_needs_two_examples_and_holds_the_value(make, images, maps, labels):
+def test_interval_needs_six_examples_and_holds_the_value(make, images, maps, labels):
     metric = make()
-    metric.update(images[:1], maps[:1], target=labels[:1])
-    with pytest.raises(ValueError, match="at least 2 examples"):
-        metric.interval()
-    metric.update(images[1:], maps[1:], target=labels[1:])
+    metric.update(images[:5], maps[:5], target=labels[:5])
+    with pytest.warns(UserWarning, match="no interval: . of the 6 examples"):
+        assert all(end.isnan() for end in metric.interval())
+    metric.update(images[5:], maps[5:], target=labels[5:])
     low, high = metric.interval()
     assert low <= metric.compute() <= high
     wide, narrow = metric.interval(level=0.99), metric.interval(level=0.3)

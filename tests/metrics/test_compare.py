@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.stats import wilcoxon
 
-from captum_ext.metrics import AIC, Insertion, Localization, compare
-from captum_ext.metrics.compare import holm
+from captum_ext.metrics import AIC, DataRandomization, Insertion, Localization, compare
+from captum_ext.metrics.compare import holm, n_needed, out_of_reach, paired, smallest_of
 
 
 def filled(shift, n=12, seed=0):
@@ -73,11 +73,102 @@ def test_bad_input_is_named(model, images, maps):
         compare({"a": filled(0)})
     with pytest.raises(ValueError, match=r"same examples.*'a': 12, 'b': 5"):
         compare({"a": filled(0), "b": filled(0, n=5)})
-    with pytest.raises(ValueError, match="at least 2 examples"):
-        compare({"a": filled(0, n=1), "b": filled(0, n=1)})
     aic = AIC(model)
     aic.update(images, maps, target=1)
     with pytest.raises(ValueError, match="no value per example"):
         compare({"a": aic, "b": aic})
     with pytest.raises(TypeError, match=r"`metrics` are metrics.*int"):
         compare({"a": 1, "b": 2})
+
+
+def of(*gaps, smallest=0.005):
+    """The verdict on a method whose values exceed another's by these gaps."""
+    gaps = torch.tensor(gaps, dtype=torch.float64)
+    values = {"a": 0.5 + gaps / 2, "b": 0.5 - gaps / 2}
+    (pair,) = paired(values, [("a", "b")], smallest_of(values, smallest))
+    return pair
+
+
+def test_a_verdict_never_contradicts_its_own_test():
+    generator = torch.Generator().manual_seed(0)
+    found = set()
+    for _ in range(120):
+        n = int(torch.randint(1, 60, (), generator=generator))
+        size, shift = (torch.randn(2, generator=generator) * 0.05).tolist()
+        # Means and medians of these lie on either side of 0.
+        gaps = size * ((1.5 * torch.randn(n, generator=generator)).exp() - 2 - 10 * shift)
+        pair = of(*gaps.clamp(-0.9, 0.9).tolist())
+        found.add(pair.verdict)
+        sign = {"higher": 1, "lower": -1}.get(pair.verdict)
+        if sign is not None:
+            assert sign * pair.difference >= pair.smallest
+            assert sign * pair.effect_size > 0
+            assert pair.p_holm < 0.05
+        if pair.verdict == "mixed":
+            assert pair.difference * pair.effect_size <= 0
+        if pair.verdict == "tied":
+            assert abs(pair.difference) < pair.smallest
+    assert {"higher", "lower", "open", "mixed"} <= found
+
+
+def test_a_few_large_gains_over_many_small_losses_are_mixed():
+    pair = of(*[-0.02 - 0.001 * k for k in range(27)], *[0.9] * 3)
+    assert pair.difference > 0.025
+    assert pair.effect_size < -0.4
+    assert (pair.p_holm < 0.05, pair.verdict) == (True, "mixed")
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_differences_too_small_to_count_are_ties(n):
+    assert of(*[1e-6] * n).verdict == "tied"
+    assert of(*[0.0] * n, smallest=0.0).verdict == "tied"
+    if n >= 6:
+        assert of(*[1e-6] * n).p_holm < 0.001
+        assert of(*[1e-6] * n, smallest=0.0).verdict == "higher"
+
+
+def test_few_or_no_examples_leave_the_question_open():
+    assert of(0.1, 0.2, 0.3).verdict == "open"
+    nothing = of(torch.nan, torch.nan)
+    assert (nothing.n_examples, nothing.verdict) == (0, "open")
+    assert all(torch.tensor([nothing.difference, nothing.p_holm, nothing.effect_size]).isnan())
+
+
+def test_the_range_of_a_score_is_that_of_its_kind_or_what_was_seen():
+    assert smallest_of({"a": torch.tensor([0.3, torch.nan]), "b": torch.tensor([0.4])}) == 0.005
+    assert smallest_of({"a": torch.tensor([-0.3, 0.2])}) == 0.01
+    assert smallest_of({"a": torch.tensor([-10.0]), "b": torch.tensor([30.0])}) == 0.2
+    with pytest.raises(ValueError, match=r"`smallest` is a share.*got 5"):
+        smallest_of({}, 5)
+
+
+@pytest.mark.parametrize("n_tests", [1, 2, 5, 17, 45])
+def test_what_is_out_of_reach_is_out_of_wilcoxons_reach(n_tests):
+    n = n_needed(n_tests)
+    for k, reached in ((n - 1, False), (n, True)):
+        p = wilcoxon(torch.arange(1.0, k + 1).numpy()).pvalue
+        assert (holm([p] + [1.0] * (n_tests - 1))[0] < 0.05) is reached
+        assert (out_of_reach(k, n_tests) == "") is reached
+
+
+def test_a_comparison_says_what_it_could_not_tell():
+    text = str(compare({"a": filled(0.0, 5), "b": filled(0.3, 5, seed=1)}))
+    assert "Mean differences below 0.005 do not count." in text
+    assert "with 5 examples: 1 comparison needs 6." in text
+    assert "No difference" not in str(compare({"a": filled(0.0), "b": filled(0.0)}))
+
+
+def test_compute_interval_and_compare_speak_of_one_number():
+    generator = torch.Generator().manual_seed(4)
+    checks = {}
+    for name in "ab":
+        checks[name] = DataRandomization(lambda model: model, similarity=["spearman"])
+        table = torch.rand(9, 3, generator=generator)
+        table[2, 1:] = torch.nan
+        checks[name]._tables = lambda table=table: {"spearman": table}
+    (pair,) = compare(checks, score="spearman").pairs
+    values = {k: check.compute()["spearman"] for k, check in checks.items()}
+    assert pair.difference == pytest.approx(float(values["a"] - values["b"]))
+    low, high = checks["a"].interval(level=0.01)["spearman"]
+    assert float(low) == pytest.approx(float(values["a"]), abs=0.02)
+    assert float(high) == pytest.approx(float(values["a"]), abs=0.02)

@@ -131,6 +131,9 @@ def test_idgi_preset_has_no_value_per_example_and_says_so(model, images, maps):
     metric.update(images, maps, target=1)
     with pytest.raises(ValueError, match=r"'idgi'.*no value per example.*'xrai'"):
         _ = metric.per_example
+    with pytest.warns(UserWarning, match="no interval: 4 of the 6"):
+        assert metric.interval()[0].isnan()
+    metric.update(images.flip(2), maps, target=1)
     low, high = metric.interval(n_samples=100)
     assert low <= high
 

@@ -186,7 +186,7 @@ def test_energy_of_a_map_without_positive_values_has_a_reason_and_the_other_scor
 
 
 def test_state_survives_forward_pickle_merge_and_reset(pair):
-    maps, masks = pair
+    maps, masks = (torch.cat([part, part.flip(2)]) for part in pair)
     whole, left, right = Localization(), Localization(), Localization()
     whole.update(maps, masks)
     left(maps[:2], masks[:2])

@@ -284,6 +284,7 @@ def test_rounding_errors_of_a_constant_map_are_no_picture(net, images):
 
 
 def test_state_merges_and_pickles_and_the_method_is_borrowed(net, images):
+    images = torch.cat([images, images.flip(2)])
     whole = check_of(net, images)
     left, right = check_of(net, images[:1]), check_of(net, images[1:])
     left.merge_state(pickle.loads(pickle.dumps(right)))
