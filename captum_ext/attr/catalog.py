@@ -20,7 +20,8 @@ from torch import Tensor
 from captum_ext._captum import Attribution
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.configured import Configured
-from captum_ext.attr.grad_cam import GradCam, guided_grad_cam
+from captum_ext.attr.grad_cam import GradCam
+from captum_ext.attr.guided_backprop import GuidedGradCam
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
@@ -68,7 +69,8 @@ def _noise(inputs: Tensor) -> float:
     return 0.15 * float(inputs.max() - inputs.min())
 
 
-register("saliency", "Gradient", Saliency)
+# Captum's default is the absolute value; columns of absolute values take it by themselves.
+register("saliency", "Gradient", lambda f: Configured(Saliency(f), abs=False))
 register("input-x-gradient", "Input x gradient", InputXGradient)
 register(
     "smoothgrad",
@@ -87,7 +89,7 @@ register(
     lambda f: Configured(Occlusion(f), sliding_window_shapes=_window, strides=_stride),
 )
 register("grad-cam", "Grad-CAM", GradCam)
-register("guided-grad-cam", "Guided Grad-CAM", guided_grad_cam)
+register("guided-grad-cam", "Guided Grad-CAM", GuidedGradCam)
 register("ig", "IG", IntegratedGradients)
 register("guided-ig", "Guided IG", GuidedIG)
 register("blur-ig", "Blur IG", BlurIG)

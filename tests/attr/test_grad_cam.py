@@ -1,0 +1,351 @@
+"""Grad-CAM reads the right activation in the right way, or says why it can't."""
+
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import nn
+from torch.nn import functional
+from torchvision import models
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
+
+from captum_ext import ImageClassifier
+from captum_ext.attr import GradCam
+
+FAMILIES = {
+    "resnet18": "layer4",
+    "mobilenet_v3_small": "features",
+    "googlenet": "inception5b",
+    "inception_v3": "Mixed_7c",
+    "efficientnet_b0": "features",
+    "regnet_x_400mf": "trunk_output",
+    "convnext_tiny": "features",
+    "squeezenet1_1": "classifier.2",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_end_of_the_last_stage_is_read(name):
+    torch.manual_seed(0)
+    settings = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    net = models.get_model(name, weights=None, **settings).eval()
+    image = torch.rand(1, 3, *((139, 107) if name == "inception_v3" else (64, 96)))
+    layer = net.get_submodule(FAMILIES[name])
+    # Of random networks many maps are empty: a class whose map is not.
+    target = next(k for k in range(9) if GradCam(net, layer).attribute(image, k).any())
+    assert torch.equal(
+        GradCam(net).attribute(image, target), GradCam(net, layer).attribute(image, target)
+    )
+
+
+def test_the_gradient_weighs_channels_as_in_captum():
+    net = models.resnet18(weights=None).eval()
+    images = torch.rand(2, 3, 64, 64)
+    ours = GradCam(net, net.layer3).attribute(images, target=[3, 5])
+    theirs = LayerGradCam(net, net.layer3).attribute(images, [3, 5], relu_attributions=True)
+    fine = functional.interpolate(theirs.detach(), (64, 64), mode="bilinear")
+    torch.testing.assert_close(ours, fine.expand_as(ours))
+
+
+class Layouts(nn.Module):
+    """One function, its activations laid out in one of three ways."""
+
+    def __init__(self, layout, n_channels=6, order=None, reads_mean=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layout, self.order, self.reads_mean = layout, order, reads_mean
+        self.patches = nn.Conv2d(3, n_channels, 4, stride=4)
+        self.mix = nn.Linear(n_channels, n_channels)
+        self.norm = nn.LayerNorm(n_channels)
+        self.end = nn.Identity()
+        self.head = nn.Linear(n_channels, 5)
+
+    def forward(self, x):
+        x = self.patches(x)
+        if self.layout == "channels_first":
+            x = functional.gelu(functional.linear(x.movedim(1, -1), self.mix.weight, self.mix.bias))
+            x = functional.layer_norm(x, x.shape[-1:], self.norm.weight, self.norm.bias)
+            return self.head(self.end(x.movedim(-1, 1)).mean((2, 3)))
+        x = x.movedim(1, -1)
+        if self.layout == "tokens":
+            x = x.flatten(1, 2)
+            x = x if self.order is None else x[:, self.order]
+        x = self.end(self.norm(functional.gelu(self.mix(x))))
+        return self.head(x.mean((1, 2)[: x.dim() - 2]))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "tokens"])
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (40, 16)])
+def test_maps_do_not_depend_on_how_activations_are_laid_out(size, layout):
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    expected = GradCam(Layouts("channels_first")).attribute(images, target=2)
+    assert expected.flatten(1).std(1).min() > 0
+    for reshape in (None, layout):
+        net = Layouts(layout)
+        for layer in (None, net.end):
+            made = GradCam(net, layer, reshape).attribute(images, target=2)
+            torch.testing.assert_close(made, expected)
+
+
+def test_as_many_channels_as_places_are_a_question():
+    net = Layouts("channels_last", n_channels=4)
+    images = torch.rand(2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"\(N, 4, 4, 4\).*may be the first or the last"):
+        GradCam(net).attribute(images, target=2)
+    expected = GradCam(Layouts("channels_first", n_channels=4)).attribute(images, target=2)
+    made = GradCam(net, reshape="channels_last").attribute(images, target=2)
+    torch.testing.assert_close(made, expected)
+
+
+def test_a_convolutional_network_with_as_many_channels_as_places_is_none():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.rand(2, 3, 6, 6)
+    assert torch.equal(
+        GradCam(net).attribute(images, target=1), GradCam(net, net[1]).attribute(images, target=1)
+    )
+
+
+@pytest.mark.parametrize("order", [[*range(15, -1, -1)], [0, 4, 8, 12, *range(1, 4), *range(5, 8),
+                                    *range(9, 12), *range(13, 16)]])  # fmt: skip
+def test_tokens_in_another_order_are_not_taken_for_rows(order):
+    net = Layouts("tokens", order=order)
+    images = torch.rand(2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"works on tokens, in the end of shape \(2, 16, 6\)"):
+        GradCam(net).attribute(images, target=2)
+    inverse = torch.tensor(order).argsort()
+    expected = GradCam(Layouts("channels_first")).attribute(images, target=2)
+    made = GradCam(net, net.end, lambda a: a[:, inverse].unflatten(1, (4, 4)).movedim(-1, 1))
+    torch.testing.assert_close(made.attribute(images, target=2), expected)
+
+
+@pytest.fixture(scope="module")
+def vit():
+    torch.manual_seed(0)
+    net = VisionTransformer(32, 8, num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=16).eval()
+    nn.init.normal_(net.heads.head.weight)
+    return net
+
+
+def test_a_transformer_that_reads_its_class_token_is_read_one_block_before(vit):
+    images = torch.rand(2, 3, 32, 32)
+    made = GradCam(vit).attribute(images, target=3)
+    before = vit.encoder.layers[-2]
+    assert made.flatten(1).any(1).all()
+    for reshape in (None, "tokens", lambda a: a[:, 1:].unflatten(1, (4, 4)).movedim(-1, 1)):
+        assert torch.equal(made, GradCam(vit, before, reshape).attribute(images, target=3))
+
+
+class Tokens(nn.Module):
+    """A class token first or last, that looks at the patches once and is read alone."""
+
+    def __init__(self, first):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.all, self.head = nn.Conv2d(3, 8, 8, 8), nn.Identity(), nn.Linear(8, 5)
+        self.first = first
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        token = torch.ones_like(x[:, :1])
+        x = self.all(torch.cat([token, x] if self.first else [x, token], 1) + 0.1)
+        x = (x @ x.transpose(1, 2)).softmax(-1) @ x
+        return self.head(x[:, 0 if self.first else -1])
+
+
+def test_a_class_token_at_the_end_is_not_taken_for_one_at_the_start():
+    images = torch.rand(2, 3, 32, 32)
+    last = Tokens(first=False)
+    with pytest.raises(ValueError, match=r"works on tokens, in the end of shape \(2, 17, 8\)"):
+        GradCam(last).attribute(images, target=1)
+    grid = GradCam(last, last.all, lambda a: a[:, :-1].unflatten(1, (4, 4)).movedim(-1, 1))
+    made = GradCam(Tokens(first=True)).attribute(images, target=1)
+    assert made.any()
+    torch.testing.assert_close(made, grid.attribute(images, target=1))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_swin_is_read_after_its_last_stage(size):
+    torch.manual_seed(0)
+    net = SwinTransformer([4, 4], 8, [2, 2], [2, 2], [4, 4], num_classes=5).eval()
+    images = torch.rand(2, 3, *size)
+    made = GradCam(net).attribute(images, target=3)
+    for layer in (net.norm, net.permute):
+        torch.testing.assert_close(made, GradCam(net, layer).attribute(images, target=3))
+
+
+class Branches(nn.Module):
+    """What one-by-one maps, squeezes, auxiliary heads and branches look like in a network."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.auxiliary = nn.Conv2d(4, 5, 3)
+        self.left, self.right = nn.Conv2d(4, 3, 1), nn.Conv2d(4, 3, 3, padding=1)
+        self.joined = nn.ReLU()
+        self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 6, 1), nn.Sigmoid())
+        self.end = nn.BatchNorm2d(6)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 9, 1), nn.Hardswish(),
+                                  nn.Flatten(), nn.Linear(9, 5))  # fmt: skip
+        self.unused = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        extra = self.auxiliary(x)
+        x = self.joined(torch.cat([self.left(x), self.right(x)], 1))
+        x = self.end(x * self.squeeze(x))
+        if self.training:
+            self.loss = extra.mean()
+        return self.head(functional.relu(x, inplace=True))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_branches_squeezes_and_heads_are_not_read(training):
+    net = Branches().train(training)
+    images = torch.rand(3, 3, 8, 8)
+    made = GradCam(net).attribute(images, target=3)
+    expected = GradCam(Relued(net), None).attribute(images, target=3)
+    torch.testing.assert_close(made, expected)
+
+
+class Relued(Branches):
+    """The same, with the rectifier before the head as a module."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.last = nn.ReLU()
+        self.load_state_dict(net.state_dict())
+        self.train(net.training)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.joined(torch.cat([self.left(x), self.right(x)], 1))
+        return self.head(self.last(self.end(x * self.squeeze(x))))
+
+
+def conv_net(kind, pool):
+    torch.manual_seed(0)
+    return nn.Sequential(kind(2, 6, 3), nn.ReLU(), kind(6, 5, 3), nn.ReLU(), pool(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("kind", "pool", "size"),
+    [
+        (nn.Conv1d, nn.AdaptiveAvgPool1d, (20,)),
+        (nn.Conv2d, nn.AdaptiveAvgPool2d, (20, 9)),
+        (nn.Conv3d, nn.AdaptiveAvgPool3d, (6, 12, 9)),
+    ],
+)
+def test_signals_images_and_volumes_have_maps(kind, pool, size):
+    net = conv_net(kind, pool)
+    inputs = torch.rand(2, 2, *size)
+    made = GradCam(net).attribute(inputs, target=1)
+    assert made.shape == inputs.shape
+    assert made.flatten(1).std(1).min() > 0
+    assert torch.equal(made, GradCam(net, net[3]).attribute(inputs, target=1))
+    (only,) = GradCam(net).attribute((inputs,), target=1)
+    assert torch.equal(only, made)
+    alone = [GradCam(net).attribute(x[None], target=1) for x in inputs]
+    torch.testing.assert_close(torch.cat(alone), made)
+
+
+class Pair(nn.Module):
+    """Two images through one network each, or through one and the same."""
+
+    def __init__(self, shared):
+        super().__init__()
+        self.first = conv_net(nn.Conv2d, nn.AdaptiveAvgPool2d)
+        self.second = self.first if shared else conv_net(nn.Conv2d, nn.AdaptiveAvgPool2d)
+
+    def forward(self, x, y, scale):
+        return (self.first(x) - self.second(y)) * scale
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_each_of_several_inputs_has_the_map_of_its_own_layer(shared):
+    net, x, y = Pair(shared), torch.rand(2, 2, 12, 12), torch.rand(2, 2, 9, 16)
+    made = GradCam(net).attribute((x, y), target=1, additional_forward_args=2.0)
+    assert [m.shape for m in made] == [x.shape, y.shape]
+    alone = GradCam(net.first).attribute(x, target=1)
+    torch.testing.assert_close(made[0], 2 * alone)
+    minus = nn.Sequential(net.second, Minus())
+    torch.testing.assert_close(made[1], 2 * GradCam(minus).attribute(y, target=1))
+
+
+class Minus(nn.Module):
+    def forward(self, x):
+        return -x
+
+
+MLP = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+CONV = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = CONV
+
+    def forward(self, x):
+        return self.net(x) + self.net(2 * x)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GradCam(MLP), "has no layer that keeps the places of inputs"),
+        (lambda: GradCam(ImageClassifier(MLP, [0.5] * 3, [0.5] * 3)), "has no layer that keeps"),
+        (lambda: GradCam(nn.Sequential(nn.BatchNorm2d(3), MLP).eval()), "has no layer that keeps"),
+        (lambda: GradCam(Twice()), "has no layer that keeps"),
+        (lambda: GradCam(Twice(), CONV[0]), "`layer` must run once.*runs 2 times"),
+        (lambda: GradCam(CONV, MLP[1]), "`layer` must run once.*runs not at all"),
+        (lambda: GradCam(CONV, CONV[3]), r"`layer` must give .N, channels, \*space"),
+        (lambda: GradCam(CONV, CONV[0], lambda a: a.mean(1)), "`reshape` must give"),
+        (lambda: GradCam(CONV, CONV[0], "tokens"), "`layer` must give tokens"),
+        (lambda: GradCam(CONV, None, len), "`reshape` as a function needs the `layer`"),
+        (lambda: GradCam(CONV, None, "rows"), "`reshape` is None.*got 'rows'"),
+        (lambda: GradCam(torch.compile(CONV)), "it is compiled: give the module"),
+        (lambda: GradCam(nn.Sequential(torch.compile(CONV[0]), *CONV[1:])), "'0' is compiled"),
+        (lambda: GradCam(torch.jit.trace(CONV, torch.rand(1, 3, 4, 4))), "traced or scripted"),
+        (lambda: GradCam(ImageClassifier(torch.jit.script(CONV), [0] * 3, [1] * 3)), "traced or"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_can_not_be_read_gets_one_clear_sentence(make, words):
+    with pytest.raises(ValueError, match=words):
+        make().attribute(torch.rand(2, 3, 4, 4), target=1)
+
+
+def test_other_arguments_get_one_clear_sentence():
+    with pytest.raises(TypeError, match=r"`forward_func` must be a module.*got function"):
+        GradCam(lambda x: x)
+    with pytest.raises(TypeError, match=r"`layer` is a module within `forward_func`.*got str"):
+        GradCam(CONV, "0")
+    with pytest.raises(ValueError, match=r"`inputs` must have places.*got \(2, 5\)"):
+        GradCam(CONV).attribute(torch.rand(2, 5), target=1)
+    attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x):
+            return self.attention(x, x, x)[0].mean(1)
+
+    with pytest.raises(TypeError, match="`layer` must give one tensor"):
+        GradCam(Attending(), attention).attribute(torch.rand(2, 5, 4), target=1)
+
+
+def test_nothing_of_the_callers_is_changed():
+    net, images = Branches().eval(), torch.rand(2, 3, 8, 8)
+    before = images.clone()
+    with torch.no_grad():
+        GradCam(net).attribute(images, target=1)
+        with pytest.raises(AssertionError):
+            GradCam(net).attribute(images, target=99)
+    assert torch.equal(images, before)
+    assert not images.requires_grad
+    assert all(not m._forward_hooks for m in net.modules())
+    assert all(p.grad is None for p in net.parameters())
