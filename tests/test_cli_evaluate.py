@@ -362,7 +362,9 @@ def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
     shares = [row["changed"] for row in stages]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert all(row["spearman_low"] <= row["spearman"] <= row["spearman_high"] for row in stages)
+    edges = [row for row in found["table"] if row["method"] == "image edges"]
+    assert all(row["abs_spearman"] == pytest.approx(1) for row in edges)
+    assert all(row["ssim_n"] == 3 for row in edges)
     with Image.open("sanity.png") as figure:
         assert np.asarray(figure.convert("L")).std() > 10
 

@@ -25,17 +25,19 @@ from captum_ext.cli.models import (
 from captum_ext.cli.output import check_output, whole_file
 from captum_ext.cli.pictures import Reader
 from captum_ext.cli.running import add_effort_options, check_counts, configured, effort_of
-from captum_ext.cli.sanity_table import as_text, cascade, table
+from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
 from captum_ext.cli.say import say
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.result import plain
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
+from captum_ext.metrics.map_similarity import SIMILARITIES
 from captum_ext.viz import cascade_figure
 
 DEFAULT_METHODS = "saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam"
-SIMILARITIES = ("spearman", "abs_spearman", "ssim", "hog")
+# Each a size, so that lower is better in all of them.
+DEFAULT_SIMILARITY = "unsigned_spearman,abs_spearman,ssim,hog"
 _PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
@@ -59,7 +61,7 @@ def add_to(commands: Any) -> None:
         help="keep earlier stages randomized (default), or randomize each alone")  # fmt: skip
     add("--stages", default="block", help="block (default), layer, or names of modules, "
         "separated by commas")  # fmt: skip
-    add("--similarity", default=",".join(SIMILARITIES), help=f"of {', '.join(SIMILARITIES)}")
+    add("--similarity", default=DEFAULT_SIMILARITY, help=f"of {', '.join(SIMILARITIES)}")
     add_effort_options(sub, steps=20, n_masks=500)
     add("--target", help="class to explain, number or name (default: each image's top class)")
     add("--out", type=Path, default=Path("sanity.png"), help="the figure (sanity.png)")
@@ -78,8 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
     checks = _checks(arguments, methods, similarity, model, images, targets)
     if not checks:
         raise CallError("--methods: none suits the model.")
-    records = table(checks)
     labels = {name: methods[name].label for name in checks}
+    checks = with_impostors(checks, model, images)
+    labels |= {name: name for name in checks if name not in labels}
+    records = table(checks)
     print(as_text(records, similarity, labels, checks))
     n = len(images)
     print(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from captum_ext.metrics import ParameterRandomization, bootstrap
+from captum_ext.metrics import ParameterRandomization, bootstrap, impostors
 from captum_ext.metrics.means import by_example
 from captum_ext.viz import Cascade
 
 Record = dict[str, Any]
+
+_LEGEND = (
+    "By chance: the original map beside itself moved elsewhere, what no relation would give. Image "
+    "edges and\nrandom map are impostors that don't ask the model: the first fails, the second "
+    "passes and explains nothing."
+)
+# A draw may hit a weight's old value, rarely.
+_ALL = 0.999
 
 
 def table(checks: dict[str, ParameterRandomization]) -> list[Record]:
@@ -22,8 +31,30 @@ def table(checks: dict[str, ParameterRandomization]) -> list[Record]:
             record = {"method": name, "stage": row["stage"], "changed": row["changed"]}
             for key, (mean, low, high) in found.items():
                 record |= {key: mean[k], f"{key}_low": low[k], f"{key}_high": high[k]}
+                record[f"{key}_chance"] = float(check.chance[key].nanmean())
+                record[f"{key}_n"] = sum(not reason for reason in check.undefined[key])
             records.append(record)
     return records
+
+
+def with_impostors(
+    checks: dict[str, ParameterRandomization], model: nn.Module, images: Tensor
+) -> dict[str, ParameterRandomization]:
+    """The checks of methods, and after them those of `impostors`, under the same settings.
+
+    Args:
+        checks: by name of the method, filled.
+        model, images: what filled them.
+    """
+    like = next(iter(checks.values()))
+    found = dict(checks)
+    for name, make in impostors(like.seed).items():
+        found[name] = ParameterRandomization(
+            make, like.order, like.similarity, like.seed, like.stages, keep_maps=1
+        )
+        for image in images:
+            found[name].update(model, image[None])
+    return found
 
 
 def by_stage(values: Tensor) -> tuple[list[float], list[float], list[float]]:
@@ -56,7 +87,8 @@ def cascade(label: str, check: ParameterRandomization) -> Cascade:
     """A method's row of the figure."""
     similarity = {key: by_stage(values) for key, values in check.per_example.items()}
     stages = tuple(row["stage"] for row in check.report)
-    return Cascade(label, stages, check.maps[0], similarity)
+    chance = {key: float(values.nanmean()) for key, values in check.chance.items()}
+    return Cascade(label, stages, check.maps[0], similarity, chance)
 
 
 def as_text(
@@ -65,26 +97,76 @@ def as_text(
     labels: dict[str, str],
     checks: dict[str, ParameterRandomization],
 ) -> str:
-    """Each method's mean over stages, then all stages."""
+    """Each method's mean over stages beside chance, all stages, and what has no value."""
     lines = [f"{'mean over stages':20}" + "".join(f"{key:>24}" for key in similarity)]
     for name, label in labels.items():
-        cells = ""
-        for key in similarity:
-            means = by_example(checks[name].per_example[key])
-            low, high = interval(means)
-            ends = f" [{low:.2f}, {high:.2f}]" if low == low else ""
-            cells += f"{f'{float(means.nanmean()):.3f}{ends}':>24}"
+        found, chance = checks[name].per_example, checks[name].chance
+        cells = "".join(_cell(by_example(found[key])) for key in similarity)
         lines.append(f"{label:20}{cells}")
+        lines.append(f"{'  by chance':20}" + "".join(_cell(chance[key]) for key in similarity))
     heads = "".join(f"{label[:17]:>18}" for label in labels.values())
     lines += ["", f"{'stage: ' + similarity[0]:28}{'weights changed':>16}{heads}"]
     columns = [[r for r in records if r["method"] == name] for name in labels]
-    for rows in zip(*columns, strict=True):
-        values = [row[similarity[0]] for row in rows]
-        cells = "".join(f"{v:>18.3f}" if v == v else f"{'-':>18}" for v in values)
+    for k, rows in enumerate(zip(*columns, strict=True)):
+        gone = [bool(checks[name].vanished[similarity[0]][k]) for name in labels]
+        cells = "".join(
+            f"{_number(row[similarity[0]]) + '*' * star:>18}"
+            for row, star in zip(rows, gone, strict=True)
+        )
         lines.append(f"{rows[0]['stage'][-28:]:28}{rows[0]['changed']:>16.1%}{cells}")
-    if any(r[key] != r[key] for r in records for key in similarity):
-        lines.append("-: undefined, since a map is constant; left out of the mean")
+    by_chance = (float(checks[name].chance[similarity[0]].nanmean()) for name in labels)
+    lines.append(f"{'by chance':44}" + "".join(f"{_number(value):>18}" for value in by_chance))
+    lines += ["", *remarks(labels, checks), _LEGEND]
     n_images = min(len(v) for check in checks.values() for v in check.per_example.values())
     if reason := bootstrap.too_few(n_images):
         lines.append(reason.replace("example", "image"))
     return "\n".join(lines)
+
+
+def remarks(labels: dict[str, str], checks: dict[str, ParameterRandomization]) -> list[str]:
+    """What each method's numbers leave out or hide, a sentence each."""
+    lines = []
+    for name, label in labels.items():
+        check = checks[name]
+        n_images = len(next(iter(check.per_example.values())))
+        missing: dict[tuple[str, int], list[str]] = {}
+        for key, reasons in check.undefined.items():
+            for counted in Counter(filter(None, reasons)).items():
+                missing.setdefault(counted, []).append(key)
+        for (reason, n), keys in missing.items():
+            where = "" if keys == [*check.undefined] else f" in {', '.join(keys)}"
+            lines.append(f"{label}: {n} of {n_images} images have no value{where}: {reason}")
+        gone = max(int(counts.max()) for counts in check.vanished.values())
+        if gone:
+            lines.append(
+                f"{label}: up to {gone} of {n_images} maps vanished at a stage (*), which is a "
+                "change: their similarity is 0"
+            )
+        above = above_chance(check)
+        if above:
+            lines.append(
+                f"{label}: with all weights drawn anew still more alike than by chance, in "
+                f"{', '.join(above)}"
+            )
+    return lines
+
+
+def above_chance(check: ParameterRandomization) -> list[str]:
+    """The similarities that stay above chance when no weight is left, with 95 % confidence.
+
+    None with too few images for an interval.
+    """
+    if check.report[-1]["changed"] < _ALL:
+        return []
+    excess = {key: v[:, -1] - check.chance[key] for key, v in check.per_example.items()}
+    return [key for key, values in excess.items() if interval(values)[0] > 0]
+
+
+def _cell(values: Tensor) -> str:
+    low, high = interval(values)
+    ends = f" [{low:.2f}, {high:.2f}]" if low == low else ""
+    return f"{_number(float(values.nanmean())) + ends:>24}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == value else "-"

@@ -3,6 +3,7 @@
 from captum_ext.metrics.base import ExampleMetric
 from captum_ext.metrics.compare import Comparison, PairedDifference, compare
 from captum_ext.metrics.curve_metric import CurveMetric
+from captum_ext.metrics.impostors import impostors
 from captum_ext.metrics.information_curve import (
     AIC,
     SIC,
@@ -56,6 +57,7 @@ __all__ = [
     "compare",
     "deletion",
     "deletion_curve",
+    "impostors",
     "information_metrics",
     "insertion",
     "insertion_curve",

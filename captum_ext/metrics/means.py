@@ -92,6 +92,7 @@ class TableMetric(ExampleMetric):
 def by_example(table: Tensor) -> Tensor:
     """One number per example, (N,): the mean over stages where there are several.
 
+    >>> import torch
     >>> by_example(torch.tensor([[1.0, 3.0], [4.0, torch.nan]]))
     tensor([2., 4.])
     """

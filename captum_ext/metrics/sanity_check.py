@@ -16,6 +16,7 @@ from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, expl
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
     Similarity,
+    by_chance,
     check_names,
     is_constant,
 )
@@ -48,6 +49,7 @@ class _SanityCheck(TableMetric):
         self._add_list("gone", len(names), torch.int64)
         for name in names:
             self._add_list(f"similarity_{name}")
+            self._add_list(f"chance_{name}")
 
     def _explain(self, model: nn.Module, *data: Any) -> Tensor:
         if self._borrowed.model is None:
@@ -74,6 +76,8 @@ class _SanityCheck(TableMetric):
             vanished = constant[:, 1:] & (code == 0)[:, None]
             values = values.masked_fill(vanished, 0.0).masked_fill((code != 0)[:, None], torch.nan)
             rows[f"similarity_{name}"] = values
+            chance = by_chance(SIMILARITIES[name], safe[0])
+            rows[f"chance_{name}"] = chance.masked_fill(code != 0, torch.nan)
             codes.append(code)
             gone.append(vanished)
         self._append(codes=torch.stack(codes, 1), gone=torch.stack(gone, 2), **rows)
@@ -96,6 +100,16 @@ class _SanityCheck(TableMetric):
             gone = self._rows("gone").view(*self._shape(), len(self.similarity)).sum(0)
         return dict(zip(self.similarity, gone.unbind(1), strict=True))
 
+    @property
+    def chance(self) -> dict[str, Tensor]:
+        """Similarity of each example's original map with itself moved elsewhere, (N,).
+
+        What a map without any relation to the original would have; it is seldom 0. nan where the
+        original map is undefined.
+        """
+        with self._gathered():
+            return {name: self._rows(f"chance_{name}") for name in self.similarity}
+
     def by_stage(self) -> dict[str, Tensor]:
         """The mean of each similarity over examples, (stages,)."""
         return {name: table.nanmean(0) for name, table in self.per_example.items()}
@@ -112,14 +126,16 @@ class ParameterRandomization(_SanityCheck):
     """Similarity of maps before and after a model's parameters are randomized.
 
     The model parameter randomization test of Adebayo et al. (NeurIPS 2018): a map that stays
-    similar does not depend on what the model has learned, so lower is better. Stages go from
+    similar does not depend on what the model has learned, so lower is better, down to `chance`;
+    below 0, "spearman" tells an opposite map, which is no better. Stages go from
     the output to the input; every parameter is in one of them (attention, normalization,
     tokens, embeddings). Randomization happens in a copy. Costs one attribution per stage.
 
     Args:
         make_method: from a model to a Captum method, such as ``Saliency``.
         order: "cascading" keeps earlier stages randomized, "independent" randomizes each alone.
-        similarity: some of "spearman", "abs_spearman", "ssim", "hog".
+        similarity: some of "spearman", "unsigned_spearman" (its size: a map that turns into its
+            negative stays similar), "abs_spearman", "ssim", "hog".
         seed: of the fresh parameters; the global random state is left alone.
         stages: "layer", "block", or names of modules; see `stages_of`.
         initialize: from a parameter and a generator to its fresh values.
@@ -310,7 +326,7 @@ class DataRandomization(_SanityCheck):
 
     Args:
         make_method: from a model to a Captum method.
-        similarity: some of "spearman", "abs_spearman", "ssim", "hog".
+        similarity: as of `ParameterRandomization`.
         kwargs: of `torchmetrics.Metric`.
 
     >>> from captum.attr import Saliency

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def plot_stages(check: ParameterRandomization, ax: Any = None) -> Any:
-    """Draws each similarity against the stages, from the output on; figure and axes."""
+    """Draws each similarity against the stages, from the output on; figure and axes.
+
+    Dotted is what maps without any relation would have.
+    """
     import matplotlib.pyplot as plt
 
     figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots(layout="constrained")
     for name, values in check.by_stage().items():
         # The unrandomized model's map equals itself.
-        ax.plot([1.0, *values.tolist()], marker="o", markersize=3, label=name)
+        (line,) = ax.plot([1.0, *values.tolist()], marker="o", markersize=3, label=name)
+        chance = float(check.chance[name].nanmean())
+        ax.axhline(chance, color=line.get_color(), linewidth=0.8, linestyle=":")
     names = ["original", *(row["stage"] for row in check.report)]
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     ax.set_ylabel("similarity with the original map")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib import colormaps
@@ -24,6 +24,7 @@ class Cascade:
         stages: names of what is randomized, from the output on.
         maps: the original map and the map after each stage, (1 + stages, C, H, W).
         similarity: by name the mean over images at each stage, and the ends of its interval.
+        chance: by name what maps without any relation would have, drawn as a dotted line.
 
     >>> import torch
     >>> Cascade("IG", ["head"], torch.rand(2, 3, 8, 8), {"ssim": ([0.1], [0.0], [0.2])}).label
@@ -34,6 +35,7 @@ class Cascade:
     stages: Sequence[str]
     maps: Tensor
     similarity: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
@@ -57,7 +59,8 @@ def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
     axes = bottom.subplots(1, len(names), squeeze=False)[0]
     for ax, name in zip(axes, names, strict=True):
         _draw_similarity(ax, name, rows)
-    axes[0].set_ylabel("similarity with the original map")
+    dotted = "\ndotted: by chance" if any(row.chance for row in rows) else ""
+    axes[0].set_ylabel(f"similarity with the original map{dotted}")
     handles = axes[0].get_legend_handles_labels()
     bottom.legend(*handles, loc="outside lower center", ncols=8, frameon=False, fontsize=9)
     return figure
@@ -70,7 +73,11 @@ def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(photo, cmap="gray")
         for ax, credit in zip(line[1:], row.maps, strict=True):
-            ax.imshow(heat(credit), cmap="inferno", vmin=0, vmax=1)
+            shown = heat(credit)
+            ax.imshow(shown, cmap="inferno", vmin=0, vmax=1)
+            if shown.max() == shown.min():
+                ax.text(0.5, 0.5, "constant", color="w", fontsize=7, transform=ax.transAxes,
+                        ha="center", va="center")  # fmt: skip
         for ax in line:
             ax.set(xticks=[], yticks=[])
         line[0].set_ylabel(row.label, fontsize=9)
@@ -87,6 +94,8 @@ def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
         mean, low, high = ([1.0, *values] for values in row.similarity[title])
         color = palette[2 * k % 20 + k // 10]
         ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=row.label)
+        if title in row.chance:
+            ax.axhline(row.chance[title], color=color, linewidth=0.8, linestyle=":")
         ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
     ax.axhline(0, color="0.8", linewidth=0.8)
     names = ["original", *_shortened(rows[0].stages)]

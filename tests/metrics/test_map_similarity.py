@@ -7,9 +7,11 @@ from scipy.stats import spearmanr
 from skimage.feature import hog as skimage_hog
 from skimage.metrics import structural_similarity
 
+from captum_ext.curve import GaussianBlur
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
     absolute_map,
+    by_chance,
     signed_map,
 )
 
@@ -68,6 +70,7 @@ def test_equal_maps_are_1_and_the_negative_map_tells_signed_from_absolute(name, 
     similarity = SIMILARITIES[name]
     torch.testing.assert_close(similarity(pair[0], pair[0]), torch.ones(3).double())
     expected = -1.0 if name == "spearman" else 1.0
+    assert (similarity(pair[0], -pair[0] * 2 + 1e-9 * pair[1]) * expected > 0.99).all()
     torch.testing.assert_close(
         similarity(pair[0], -pair[0]), torch.full((3,), expected, dtype=torch.float64)
     )
@@ -79,3 +82,34 @@ def test_constant_maps_have_no_correlation_and_tables_no_image():
     for name in ("ssim", "hog"):
         with pytest.raises(ValueError, match=rf"'{name}' compares images.*\(2, 5\)"):
             SIMILARITIES[name](torch.rand(2, 5), torch.rand(2, 5))
+
+
+TEXTURES = {
+    "noise": lambda x: x,
+    "smooth": GaussianBlur(15, 3.0),
+    "parts of it": lambda x: GaussianBlur(15, 3.0)(x).relu(),
+    "spots": lambda x: GaussianBlur(7, 1.0)(x) ** 3,
+}
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_chance_is_what_independent_maps_of_a_kind_score(name, texture):
+    generator = torch.Generator().manual_seed(0)
+    one, two = (TEXTURES[texture](torch.randn(48, 3, 48, 48, generator=generator)) for _ in "ab")
+    pairs = SIMILARITIES[name](one, two).mean()
+    chance = by_chance(SIMILARITIES[name], one)
+    torch.testing.assert_close(chance.mean(), pairs, rtol=0, atol=0.1)
+    torch.testing.assert_close(by_chance(SIMILARITIES[name], one[3:4]), chance[3:4])
+
+
+def test_chance_of_a_blob_in_the_middle_is_not_that_of_its_opposite():
+    x = torch.linspace(-1, 1, 48)
+    blob = torch.exp(-8 * (x[:, None] ** 2 + x**2))[None, None]
+    assert abs(float(by_chance(SIMILARITIES["spearman"], blob))) < 0.1
+
+
+@pytest.mark.parametrize("shape", [(2, 60), (2, 3, 40), (2, 1, 6, 7, 8), (2, 2, 3, 4, 5, 3)])
+def test_chance_is_known_for_features_signals_and_volumes(shape):
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert (by_chance(SIMILARITIES["spearman"], maps).abs() < 0.15).all()

@@ -244,6 +244,30 @@ def test_maps_with_nan_are_counted_and_left_out(net, images):
     assert all(value.isfinite() for value in check.compute().values())
 
 
+def test_chance_is_known_for_each_example_and_lost_where_the_map_is_constant(net, images):
+    noise = torch.randn(3, 1, 12, 14, generator=torch.Generator().manual_seed(0))
+    noise[1] = 0.5
+    method = Known(*[noise] * 7)
+    check = ParameterRandomization(lambda model: method, similarity=["abs_spearman", "ssim"])
+    check.update(net, images, target=1)
+    for values in check.chance.values():
+        assert values.isnan().tolist() == [False, True, False]
+        assert (values[[0, 2]].abs() < 0.3).all()
+    check.merge_state(pickle.loads(pickle.dumps(check)))
+    assert len(check.chance["ssim"]) == 6
+
+
+def test_a_map_that_turns_into_its_negative_stays_similar_in_size(net, images):
+    noise = torch.randn(3, 1, 12, 14, generator=torch.Generator().manual_seed(0))
+    method = Known(noise, *[-noise] * 6)
+    check = ParameterRandomization(
+        lambda model: method, similarity=["spearman", "unsigned_spearman"]
+    )
+    check.update(net, images, target=1)
+    assert float(check.compute()["spearman"]) == pytest.approx(-1)
+    assert float(check.compute()["unsigned_spearman"]) == pytest.approx(1)
+
+
 class Known:
     """A method that gives known maps, one batch for each call."""
 
@@ -307,8 +331,10 @@ def test_plots_show_every_stage_and_every_method(net, images):
 
     checks = {"Saliency": check_of(net, images), "x": check_of(net, images)}
     figure, axes = checks["x"].plot()
-    assert len(axes.get_lines()) == 2
-    assert len(axes.get_lines()[0].get_ydata()) == 7
+    curves = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in curves] == [7, 7]
+    dotted = [line.get_ydata()[0] for line in axes.get_lines() if line not in curves]
+    assert dotted == pytest.approx([float(v.mean()) for v in checks["x"].chance.values()])
     assert axes.get_figure() is figure
     cascade = plot_cascade(checks, images[0])
     assert len(cascade.axes) == 2 * 8

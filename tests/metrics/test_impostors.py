@@ -1,0 +1,48 @@
+"""Impostors: one that never changes, one that always does, and neither asks the model."""
+
+import pytest
+import torch
+from torch import nn
+
+from captum_ext.metrics import ParameterRandomization, impostors
+
+
+def checked(name, inputs, **settings):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 6), nn.Tanh(), nn.Linear(6, 2))
+    check = ParameterRandomization(impostors(**settings)[name], similarity=["abs_spearman"])
+    check.update(net, inputs, target=1)
+    return check
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12, 12), (2, 300), (2, 1, 6, 6, 6), (2, 3, 90)])
+def test_edges_fail_and_random_maps_are_at_chance(shape):
+    inputs = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    edges, noise = (checked(name, inputs) for name in ("image edges", "random map"))
+    assert edges.by_stage()["abs_spearman"].tolist() == pytest.approx([1.0, 1.0])
+    assert edges.n_excluded == 0
+    assert (noise.per_example["abs_spearman"].abs() < 0.3).all()
+    assert not torch.equal(noise.maps[0][1], noise.maps[0][2])
+
+
+def test_random_maps_follow_the_seed_alone():
+    inputs = torch.rand(2, 3, 12, 12)
+    state = torch.get_rng_state()
+    maps = [checked("random map", inputs, seed=seed).maps[0] for seed in (0, 0, 1)]
+    nets = torch.get_rng_state()
+    assert torch.equal(maps[0], maps[1])
+    assert not torch.equal(maps[0], maps[2])
+    torch.set_rng_state(state)
+    for _ in maps:
+        nn.Linear(432, 6), nn.Linear(6, 2)
+    assert torch.equal(torch.get_rng_state(), nets)
+
+
+def test_edges_are_where_neighbors_differ():
+    image = torch.zeros(1, 1, 6, 6)
+    image[..., 3:] = 1
+    (method,) = [impostors()["image edges"](None)]
+    edges = method.attribute(image)
+    assert edges[0, 0, :, 2].tolist() == [1.0] * 6
+    assert edges.sum() == 6
+    pair = method.attribute((image, torch.tensor([[1.0, 3.0]])))
+    assert pair[1].tolist() == [[-1.0, 1.0]]
