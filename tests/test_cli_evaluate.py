@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -133,10 +134,61 @@ def test_the_same_command_again_does_nothing_again(folder):
 def test_other_settings_need_another_folder_or_a_restart(folder, capsys):
     assert evaluate() == 0
     assert "`seed` is 0 there and 1 here" in refused(capsys, "--seed", "1")
-    picture(9).save("images/0.png")
-    os.truncate("images/1.png", 100)
-    assert "holds a run with other settings" in refused(capsys)
     assert evaluate("--seed", "1", "--restart") == 0
+
+
+def flip(file):
+    """Changes the last byte but sixteen: of an image's pixels, not of its size."""
+    content = bytearray(Path(file).read_bytes())
+    content[-16] ^= 1
+    Path(file).write_bytes(content)
+
+
+def annotated():
+    Path("masks").mkdir()
+    for k in range(5):
+        pixels = np.zeros((24, 24), np.uint8)
+        pixels[4:12, 4:16] = 255
+        Image.fromarray(pixels).save(f"masks/{k}_mask.png")
+    Path("labels.csv").write_text("".join(f"{k}.png,ant\n" for k in range(5)))
+    return ("--labels", "labels.csv", "--annotations", "masks", "--all-images")
+
+
+def relabel():
+    text = Path("labels.csv").read_text()
+    Path("labels.csv").write_text(text.replace("3.png,ant", "3.png,bee"))
+
+
+def edit_model():
+    Path("mine.py").write_text(FACTORY.replace("stride=2", "stride=3"))
+
+
+CHANGES = [
+    (lambda: picture(9).save("images/1.png"), "the image of example 1.png has changed"),
+    (lambda: flip("images/1.png"), "the image of example 1.png has changed"),
+    (lambda: picture(8, mode="L").save("masks/2_mask.png"), "the mask of example 2.png"),
+    (relabel, "the target of example 3.png has changed"),
+    (edit_model, "`model.model.0"),
+    (lambda: picture(9).save("images/9.png"), "`n_examples` is 5 there and 6 here"),
+]
+
+
+def test_changed_files_are_named_and_the_same_files_elsewhere_are_the_same_run(folder, capsys):
+    options = annotated()
+    assert evaluate(*options) == 0
+    first = results()["table"]
+    copy = folder.parent / f"{folder.name}-copy"
+    shutil.copytree(".", copy)
+    os.chdir(copy)
+    assert evaluate(*options) == 0
+    assert results()["table"] == first
+    for change, words in CHANGES:
+        os.chdir(folder)
+        shutil.rmtree(copy)
+        shutil.copytree(".", copy)
+        os.chdir(copy)
+        change()
+        assert words in refused(capsys, *options)
 
 
 def strange_images():

@@ -103,13 +103,14 @@ def run(arguments: argparse.Namespace) -> None:
                 names=data.files,
                 only_correct=labeled and not arguments.all_images,
                 internal_batch_size=arguments.batch_size,
-                settings=_settings(arguments, data),
                 progress=progress,
             )
         except OtherRunError as error:
             raise CallError(f"--out: {error}") from error
         finally:
             progress.close()
+    # Shown, not compared: what they name is, by content.
+    found.settings |= _settings(arguments, data)
     if is_first():
         _finish(arguments, found, {**unsuited}, notes)
 
@@ -213,7 +214,6 @@ def _settings(arguments: argparse.Namespace, data: Folder) -> dict[str, Any]:
         "labels": None if arguments.labels is None else str(arguments.labels),
         "preset": arguments.preset,
         "internal_batch_size": arguments.batch_size,
-        "data": data.digest,
     }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
@@ -178,12 +180,36 @@ class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
         annotation = self.annotations.get(name)
         return self.labels.get(name, annotation.label if annotation else None)
 
-    @property
-    def digest(self) -> str:
-        """Of what decides the data: path, size in bytes, class and annotation of every image."""
-        seen = hashlib.sha256()
-        for name in self.files:
-            size = None if name in self._missing else (self.folder / name).stat().st_size
-            about = (name, size, self.target(name), self.annotations.get(name))
-            seen.update(repr(about).encode(errors="surrogateescape"))
-        return seen.hexdigest()[:16]
+    def identity(self, index: int) -> dict[str, str]:
+        """What decides an example, by the bytes of its files: `evaluate` compares it.
+
+        Raises:
+            OSError: if the image's file can't be read.
+        """
+        name = self.files[index]
+        annotation = self.annotations.get(name)
+        region = None if annotation is None else replace(annotation, masks=())
+        masks = [_digest_of_mask(file) for file in (annotation.masks if annotation else ())]
+        return {
+            "image": _digest_of(self.folder / name),
+            "target": str(self.target(name)),
+            "mask": f"{region!r} {masks}",
+        }
+
+
+def _digest_of_mask(file: Path) -> str:
+    try:
+        return _digest_of(file)
+    except OSError:
+        # That it is missing is a reason of this example's.
+        return "missing"
+
+
+def _digest_of(file: Path) -> str:
+    if not stat.S_ISREG(file.stat().st_mode):
+        return "no file"
+    seen = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            seen.update(part)
+    return seen.hexdigest()

@@ -76,13 +76,22 @@ def parts_at(data: Any, position: int) -> tuple[Mapping[str, str], bool]:
     Data with a method ``identity`` says it without reading the example.
     """
     if hasattr(data, "identity"):
-        try:
-            return data.identity(position), True
-        except Exception as error:
-            stop_unless_its_own(error, f"example {position}", reading=True)
-            return {}, False
+        said = _identity(data, position)
+        return said or {}, said is not None
     example = _item(data, position)
     return example.parts, example.image is not None
+
+
+def _identity(data: Any, position: int) -> Mapping[str, str] | None:
+    """What the data says of an example's content; None where it can't be read, or isn't said."""
+    if not hasattr(data, "identity"):
+        return None
+    try:
+        said: Mapping[str, str] = data.identity(position)
+    except (OSError, ValueError) as error:
+        stop_unless_its_own(error, f"example {position}", reading=True)
+        return None
+    return said
 
 
 def groups(data: Data, size: int, wanted: Callable[[int], bool]) -> Iterator[list[Example]]:
@@ -120,15 +129,14 @@ def count(data: Data) -> int | None:
 
 
 def _item(data: Any, position: int) -> Example:
-    identity: Mapping[str, str] | None = None
     try:
-        if hasattr(data, "identity"):
-            identity = data.identity(position)
-        item = data[position]
+        example = _example(position, data[position])
+    except TypeError:
+        raise
     except Exception as error:
         stop_unless_its_own(error, f"example {position}", reading=True)
-        return Example(position, None, failure=first_line(error), identity=identity)
-    return replace(_example(position, item), identity=identity)
+        example = Example(position, None, failure=first_line(error))
+    return replace(example, identity=_identity(data, position))
 
 
 def _singles(data: Data) -> Iterator[Any]:
