@@ -407,7 +407,8 @@ def sanity(*arguments, image="images"):
 
 
 def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
-    assert sanity("--json", "s.json", "--limit", "3") == 0
+    picture(5).save("images/5.png")
+    assert sanity("--json", "s.json", "--limit", "6") == 0
     assert "weights changed" in capsys.readouterr().out
     found = json.loads(Path("s.json").read_text())
     stages = [row for row in found["table"] if row["method"] == "ig"]

@@ -32,6 +32,7 @@ from captum_ext.cli.tables import as_text, write_all
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, REFERENCES, Reading, make_metrics
 from captum_ext.evaluation.store import OtherRunError
+from captum_ext.metrics.compare import SMALLEST
 
 DEFAULT_METHODS = (
     "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
@@ -68,6 +69,8 @@ def add_to(commands: Any) -> None:
     add("--reference", choices=REFERENCES, default="blur", help="what replaces pixels in insertion "
         "and deletion: the blurred image (51 x 51, sigma 50; default) or black")  # fmt: skip
     add("--against", metavar="METHOD", help="what others are compared with (default: the first)")
+    add("--smallest-difference", type=float, default=SMALLEST, metavar="SHARE", help="differences "
+        "below this share of a score's range do not count (default %(default)s)")  # fmt: skip
     add("--all-images", action="store_true", help="also images that the model gets wrong")
     add("--limit", type=int, metavar="N", help="only the first N images, spread over the folder")
     add_effort_options(sub, steps=50, n_masks=1000)
@@ -119,6 +122,11 @@ def _check(arguments: argparse.Namespace) -> None:
     check_counts(arguments)
     if arguments.out.exists() and not arguments.out.is_dir():
         raise CallError(f"--out is a folder, but {arguments.out} is a file.")
+    if not 0 <= arguments.smallest_difference < 1:
+        raise CallError(
+            "--smallest-difference is a share of a score's range, in [0, 1), but got "
+            f"{arguments.smallest_difference}."
+        )
     names = [] if arguments.methods == "all" else _split(arguments.methods)
     with as_call_error("--methods: "):
         lookup(names or [*METHODS])
@@ -227,6 +235,7 @@ def _finish(
         reasons = ", ".join(f"{n} x {reason}" for reason, n in found.reasons.items())
         raise CallError(f"IMAGES: none of {len(found.seen)} images is left: {reasons}.")
     against = arguments.against if arguments.against in found.methods else found.methods[0]
+    found.smallest = arguments.smallest_difference
     found.unsuited, found.notes = dict(unsuited), list(notes)
     found.command = f"{launcher()} {arguments.command_line}"
     labels = {name: METHODS[name].label for name in found.methods}

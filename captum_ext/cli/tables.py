@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from captum_ext.cli.output import whole_file
 from captum_ext.evaluation import Evaluation
+from captum_ext.evaluation.counts import sentences
+from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
+from captum_ext.metrics.bootstrap import too_few
+from captum_ext.metrics.compare import SIGNIFICANT
 
 _PER_LINE = 7
+MARKS = {"higher": "*", "lower": "*", "mixed": "~", "tied": "=", "open": " "}
 
 
 def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
@@ -20,9 +24,9 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
 
     def score(record: Mapping[str, Any], column: str) -> str:
         difference = significance.get(column, {}).get(record["method"])
-        star = "*" if difference and difference.p_value < 0.05 else " "
+        mark = MARKS[difference.verdict] if difference else " "
         value = record[column]
-        return f"{value:.3f}{star}" if value == value else "- "
+        return f"{value:.3f}{mark}" if value == value else "- "
 
     columns = [*found.columns]
     parts = [columns[k : k + _PER_LINE] for k in range(0, len(columns), _PER_LINE)]
@@ -30,14 +34,28 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     for part in parts:
         lines += _lines(found, labels, part, score)
     lines += _lines(found, labels, ["seconds", "forwards", "gradients"], _cost)
-    lines.append(
-        f"{len(found.kept)} of {len(found.seen)} images; * differs from {labels[against]}: "
-        "Wilcoxon signed-rank, Holm-corrected, p < 0.05. Costs are per image."
-    )
-    lines += [f"left out: {n} x {reason}" for reason, n in found.reasons.items()]
-    failed = Counter(row["reason"] for row in found.excluded if row["method"])
-    lines += [f"left out: {reason} ({n} entries)" for reason, n in failed.most_common(5)]
+    lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
+    lines += sentences(found, labels)
+    if len(found.methods) > 1:
+        lines += ["", *_compared(found, labels, against)]
+    few = [too_few(count.n) for counts in found.counts.values() for count in counts.values()]
+    lines += [text.replace("example", "image") for text in dict.fromkeys(filter(None, few))]
     return "\n".join(lines)
+
+
+def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:
+    """What the marks mean, what no mark could, and which method is best by each score."""
+    legend = (
+        f"Beside {labels[against]}, image by image: * differs (Wilcoxon signed-rank, "
+        f"Holm-corrected, p < {SIGNIFICANT}); = tied, differs by less than {found.smallest:.1%} of "
+        "the score's range; ~ mixed, as the mean and most images disagree."
+    )
+    limits = dict.fromkeys(filter(None, found.limits(against).values()))
+    alike: dict[str, list[str]] = {}
+    for column, one in found.standings.items():
+        alike.setdefault(one.sentence(labels), []).append(f"{column}{arrow(found.better(column))}")
+    best = [f"best by {', '.join(columns)}: {text}" for text, columns in alike.items()]
+    return [legend, *limits, *best]
 
 
 def _lines(

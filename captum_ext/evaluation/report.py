@@ -16,14 +16,16 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
+from captum_ext.evaluation.counts import sentences
 from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
 from captum_ext.evaluation.significance import Difference
+from captum_ext.metrics.bootstrap import too_few
+from captum_ext.metrics.compare import SIGNIFICANT
 
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation
 
 _STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-_LEVEL = 0.05
 _SHOWN = 4
 _ROWS = 500
 
@@ -48,7 +50,7 @@ def write_report(
         _head(found, names),
         _ranking(found, names, against),
         _section("Scores with 95 % intervals", _picture(score_figure(found, names)), "Bootstrap "
-                 "over images; the best method is on top."),
+                 f"over images; the best value is on top.{_few(found)}"),
         _section("Curves", _picture(curve_figure(found, names)), "Means over images.")
         if any(found.curves.values()) else "",
         _extremes(found, names),
@@ -68,22 +70,24 @@ def write_report(
 
 def _head(found: Evaluation, names: Mapping[str, str]) -> str:
     model = found.settings.get("model_name") or found.settings.get("model")
-    sentences = []
-    for column in found.columns:
-        best = ranked(found, column)[0]
-        if best[column] == best[column]:
-            interval = _interval(best, column)
-            sentences.append(
-                f"<li><b>{escape(column)}</b>: {escape(names[best['method']])}, "
-                f"{best[column]:.3f} {interval}</li>"
-            )
+    lines = "".join(
+        f"<li><b>{escape(column)}</b>{_value(found, column, one.first)}: "
+        f"{escape(one.sentence(names))}</li>"
+        for column, one in found.standings.items()
+    )
     return (
         f"<h1>Which map to trust?</h1><p class=lead>{len(found.methods)} methods, "
         f"{len(found.kept)} of {len(found.seen)} images, model {escape(str(model))}.</p>"
-        f"<div class=best><h3>Best by each score</h3><ul>{''.join(sentences)}</ul>"
-        "<p class=note>Intervals overlap more often than differences are due to chance: the table "
-        "below tests differences image by image.</p></div>"
+        f"<div class=best><h3>Best by each score</h3><ul>{lines}</ul>"
+        "<p class=note>Every pair of methods is tested image by image, as in the table below, and "
+        "corrected for all pairs. Intervals overlap more often than differences are due to "
+        "chance.</p></div>"
     )
+
+
+def _value(found: Evaluation, column: str, method: str | None) -> str:
+    record = next((r for r in found.records if r["method"] == method), None)
+    return "" if record is None else f" {record[column]:.3f} {_interval(record, column)}"
 
 
 def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
@@ -116,7 +120,10 @@ def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
         "follows the value within its column. "
         f"<span class=up>better</span> and <span class=down>worse</span> mark differences from "
         f"<b>{escape(names[against])}</b> on the same images: Wilcoxon's signed-rank test, "
-        "p &lt; 0.05 after Holm's correction; d is the mean difference. Columns ending in _abs "
+        f"p &lt; {SIGNIFICANT} after Holm's correction; d is the mean difference of the images. A "
+        "difference is <i>mixed</i> where its mean and most images disagree, and methods are "
+        f"<i>tied</i> where they differ by less than {found.smallest:.1%} of the score's range: "
+        f"{_least(found)}. {_limits(found, against)}Columns ending in _abs "
         "rank pixels by the sum of absolute values over channels, the others by the signed sum. "
         "Seconds and model evaluations (forward passes; gradients, each a forward and a "
         "backward pass) are per image, without the metrics."
@@ -132,24 +139,60 @@ def _cell(
         return "<td class=none>&ndash;</td>"
     values = [r[column] for r in found.records if r[column] == r[column]]
     spread = max(values) - min(values)
-    share = (value - min(values)) / spread if spread > 0 else 0.5
+    # A shade would make much of differences that do not count.
+    counts = spread >= found.least.get(column, 0.0) and spread > 0
+    share = (value - min(values)) / spread if counts else 0.5
     share = 1 - share if found.better(column) is False else share
     verdict = ""
-    if difference is not None and difference.n > 1:
-        word = ""
-        if difference.p_value < _LEVEL and found.better(column) is not None:
-            better = (difference.mean > 0) == found.better(column)
-            word = "<span class=up>better</span>" if better else "<span class=down>worse</span>"
+    if difference is not None and difference.n:
+        word = _word(difference.verdict, found.better(column))
         verdict = f"<small>d {difference.mean:+.3f}, p {_p(difference.p_value)} {word}</small>"
+    n = found.counts[column][record["method"]].n
+    of = f"<small>{n} images</small>" if n != len(found.kept) else ""
     return (
         f'<td style="background:rgba(58,134,255,{0.28 * share:.3f})">{value:.3f}'
-        f"<small>{_interval(record, column)}</small>{verdict}</td>"
+        f"<small>{_interval(record, column)}</small>{of}{verdict}</td>"
     )
+
+
+def _word(verdict: str, higher_is_better: bool | None) -> str:
+    """A verdict as the page says it.
+
+    >>> _word("lower", False), _word("tied", True), _word("open", True)
+    ('<span class=up>better</span>', 'tied', '')
+    """
+    if verdict in ("mixed", "tied"):
+        return verdict
+    if verdict == "open" or higher_is_better is None:
+        return "" if verdict == "open" else verdict
+    better = (verdict == "higher") is higher_is_better
+    return "<span class=up>better</span>" if better else "<span class=down>worse</span>"
+
+
+def _least(found: Evaluation) -> str:
+    """The smallest differences that count, with their columns where they are not all alike."""
+    by_size: dict[str, list[str]] = {}
+    for column, least in found.least.items():
+        by_size.setdefault(f"{least:.2g}", []).append(column)
+    if len(by_size) == 1:
+        return next(iter(by_size))
+    return ", ".join(f"{least} in {escape(', '.join(c))}" for least, c in by_size.items())
+
+
+def _limits(found: Evaluation, against: str) -> str:
+    said = dict.fromkeys(filter(None, found.limits(against).values()))
+    return "".join(f"<b>{escape(limit)}.</b> " for limit in said)
 
 
 def _interval(record: Mapping[str, Any], column: str) -> str:
     low, high = record[f"{column}_low"], record[f"{column}_high"]
     return f"[{low:.3f}, {high:.3f}]" if low == low else ""
+
+
+def _few(found: Evaluation) -> str:
+    said = [too_few(one.n) for counts in found.counts.values() for one in counts.values()]
+    lines = dict.fromkeys(text.replace("example", "image") for text in said if text)
+    return "".join(f" {line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def _p(value: float) -> str:
@@ -231,7 +274,7 @@ def _side_by_side(found: Evaluation, names: Mapping[str, str]) -> str:
 
 
 def _exclusions(found: Evaluation, names: Mapping[str, str]) -> str:
-    lines = [f"<li>{n} images: {escape(reason)}</li>" for reason, n in found.reasons.items()]
+    lines = [f"<li>{escape(line)}</li>" for line in sentences(found, names)]
     lines += [f"<li>method {escape(names.get(m, m))}: {escape(reason)}</li>"
               for m, reason in found.unsuited.items()]  # fmt: skip
     lines += [f"<li>{escape(note)}</li>" for note in found.notes]

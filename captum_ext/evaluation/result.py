@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,12 +19,15 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from captum_ext.curve import Curve
+from captum_ext.evaluation.counts import Count, count_of, reasons_of
 from captum_ext.evaluation.figures import curve_figure
 from captum_ext.evaluation.readings import Filling, unpack
 from captum_ext.evaluation.records import write_csv
 from captum_ext.evaluation.report import write_report
 from captum_ext.evaluation.significance import Difference, differences
+from captum_ext.evaluation.standing import Standing, standing
 from captum_ext.evaluation.store import Result, Seen
+from captum_ext.metrics.compare import SMALLEST, out_of_reach, smallest_of
 
 _COSTS = ("seconds", "forwards", "gradients")
 
@@ -67,14 +71,19 @@ class Evaluation:
         self.seen = list(seen)
         self.kept = [one for one in seen if one.reason is None]
         self._metrics = metrics
-        self._leaders = leaders
+        self.leaders = dict(leaders)
         self._names = names
         self.unsuited: dict[str, str] = {}
         """Methods that can't be used with the model, and why."""
         self.notes: list[str] = []
         """Remarks on the data, for the report."""
+        self.smallest = SMALLEST
+        """The smallest difference that counts, as a share of a score's range."""
         self.command: str | None = None
         """The command that repeats the run, for the report."""
+        # Bootstraps take time, and every file asks for them.
+        self._significance: dict[tuple[str, float], dict[str, dict[str, Difference]]] = {}
+        self._standings: dict[float, dict[str, Standing]] = {}
         self._results = {(r.position, r.method): r for r in results}
         self._read: dict[tuple[int, str], tuple[str, ...]] = {}
         self.metrics: dict[str, dict[str, Metric]] = {name: {} for name in metrics}
@@ -89,8 +98,8 @@ class Evaluation:
             states = unpack(result.states)
             self._read[result.position, method] = tuple(states)
             for name, one in filling.items():
-                if self._leaders[name] in states:
-                    one.add(states[self._leaders[name]])
+                if self.leaders[name] in states:
+                    one.add(states[self.leaders[name]])
         return {name: one.done() for name, one in filling.items()}
 
     def name_of(self, position: int) -> str:
@@ -136,6 +145,7 @@ class Evaluation:
             value = value[key] if isinstance(value, Mapping) else value
             record[column] = float(value)
             record[f"{column}_low"], record[f"{column}_high"] = self._interval(column, method)
+            record[f"{column}_n"] = self.counts[column][method].n
         done = [r for r in self._of(method) if "" not in json.loads(r.reasons)]
         for cost in _COSTS:
             total = math.fsum(getattr(r, cost) for r in done)
@@ -143,6 +153,10 @@ class Evaluation:
         record["n_examples"] = len(done)
         record["n_excluded"] = len(self.seen) - len(done)
         return record
+
+    def result_of(self, position: int, method: str) -> Result | None:
+        """What a method gave for an example; None where it was not reached."""
+        return self._results.get((position, method))
 
     def _of(self, method: str) -> list[Result]:
         found = (self._results.get((one.position, method)) for one in self.kept)
@@ -152,7 +166,10 @@ class Evaluation:
         name, key = self.columns[column]
         metric: Any = self.metrics[name][method]
         try:
-            ends = metric.interval()
+            with warnings.catch_warnings():
+                # The counts say in how few examples there is a value.
+                warnings.simplefilter("ignore", UserWarning)
+                ends = metric.interval()
         except (ValueError, AttributeError):
             return float("nan"), float("nan")
         if isinstance(ends, Mapping):
@@ -204,7 +221,7 @@ class Evaluation:
         if not isinstance(values, Tensor) or values.dim() != 1:
             return None
         read = [k for k, one in enumerate(self.kept)
-                if self._leaders[name] in self._read.get((one.position, method), ())]  # fmt: skip
+                if self.leaders[name] in self._read.get((one.position, method), ())]  # fmt: skip
         if len(read) != len(values):
             return None
         whole = torch.full((len(self.kept),), torch.nan, dtype=torch.float64)
@@ -213,7 +230,41 @@ class Evaluation:
 
     def significance(self, against: str) -> dict[str, dict[str, Difference]]:
         """Each method against one of them, by column and method, on the same examples."""
-        return {c: differences(by_method, against) for c, by_method in self.values.items()}
+        key = against, self.smallest
+        if key not in self._significance:
+            found = {c: differences(v, against, self.smallest) for c, v in self.values.items()}
+            self._significance[key] = found
+        return self._significance[key]
+
+    @property
+    def least(self) -> dict[str, float]:
+        """By column the smallest difference that counts."""
+        return {column: smallest_of(v, self.smallest) for column, v in self.values.items()}
+
+    def limits(self, against: str) -> dict[str, str]:
+        """By column why no difference from a method can be significant; "" where one can."""
+        found = {}
+        for column, by_method in self.significance(against).items():
+            tested = [d for d in by_method.values() if d.p_value == d.p_value]
+            n = max((d.n for d in tested), default=0)
+            found[column] = out_of_reach(n, len(tested), "images")
+        return found
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """By column the methods that are best, and whether the score can tell them apart."""
+        if self.smallest not in self._standings:
+            found = {column: standing(self, column) for column in self.columns}
+            self._standings[self.smallest] = found
+        return self._standings[self.smallest]
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, Count]]:
+        """By column and method how many examples have a value, and why others have none."""
+        return {
+            column: {m: count_of(reasons_of(self, column, m)) for m in self.methods}
+            for column in self.columns
+        }
 
     @cached_property
     def per_example(self) -> list[dict[str, Any]]:
@@ -281,6 +332,16 @@ class Evaluation:
                         column: {m: asdict(d) for m, d in by_method.items()}
                         for column, by_method in self.significance(reference).items()
                     },
+                    "limits": self.limits(reference),
+                    "smallest": self.least,
+                },
+                "standings": {
+                    column: {**asdict(one), "best": one.best, "sentence": one.sentence({})}
+                    for column, one in self.standings.items()
+                },
+                "counts": {
+                    column: {m: asdict(count) for m, count in by_method.items()}
+                    for column, by_method in self.counts.items()
                 },
                 "curves": {
                     name: {m: {"x": c.x[0].tolist(), "y": c.y[0].tolist()}

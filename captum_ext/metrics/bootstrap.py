@@ -19,7 +19,7 @@ N_SAMPLES = 2000
 # fewest of which Wilcoxon's test can tell anything.
 MIN_EXAMPLES = 6
 # Leaving each example out takes n^2 numbers, and BCa's ends differ from percentiles by 1 / n.
-_BCA_AT_MOST = 1000
+_BCA_AT_MOST = 500
 _DRAWS_AT_ONCE = 4_000_000
 
 
