@@ -74,6 +74,31 @@ class Record:
         self.executed.append(Executed(module, output, self.weighted))
 
 
+class ScoresOf(nn.Module):
+    """A model that gives its scores, also where its output holds them as ``logits``.
+
+    Raises:
+        TypeError: if the model gives something else than a tensor.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """The model's scores."""
+        output = self.model(*inputs)
+        scores = output if isinstance(output, Tensor) else getattr(output, "logits", output)
+        if not isinstance(scores, Tensor):
+            raise TypeError(
+                "`forward_func` must return a tensor of scores, or an object that holds one as "
+                f"`logits`, but gave {type(output).__name__}: wrap it in an nn.Module that returns "
+                "the tensor."
+            )
+        return scores
+
+
 @contextmanager
 def recorded(model: nn.Module, layer: nn.Module | None = None) -> Iterator[Record]:
     """Records what runs inside; the output of ``layer`` is kept from being written over."""
@@ -367,11 +392,13 @@ def _places(token: Tensor, patches: Tensor) -> list[int]:
 
 def _is_waist(output: Tensor, t: Tensor, image: Tensor) -> bool:
     """Whether all paths of the graph from output to image pass through the activation."""
-    return _reaches(t.grad_fn, image, None) and not _reaches(output.grad_fn, image, t.grad_fn)
+    return reaches(t, image) and not reaches(output, image, t.grad_fn)
 
 
-def _reaches(start: Any, leaf: Tensor, without: Any) -> bool:
-    seen, waiting = {without, None}, [start]
+def reaches(output: Tensor, leaf: Tensor, without: Any = None) -> bool:
+    """Whether a path of the graph leads from an output to an input, past the node ``without``."""
+    seen: set[Any] = {without, None}
+    waiting: list[Any] = [output.grad_fn]
     while waiting:
         node = waiting.pop()
         if node in seen:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from captum_ext._captum import (
     GradientAttribution,
+    NoGradientError,
     Score,
     compute_gradients,
     format_inputs,
@@ -22,8 +23,10 @@ from captum_ext.attr.activations import (
     Candidate,
     Reading,
     Record,
+    ScoresOf,
     activation_of,
     candidates,
+    reaches,
     reading_of,
     recorded,
     require_visible,
@@ -113,37 +116,33 @@ class GradCam(GradientAttribution):
                     "`inputs` must have places, (N, C, L), (N, C, H, W) or (N, C, D, H, W), but "
                     f"got {tuple(x.shape)}: give tables as `additional_forward_args`."
                 )
-        maps: list[Tensor] = []
-
-        def gradient_func(
-            forward_fn: Any, inputs: Tensors, target_ind: Target, additional_forward_args: Any
-        ) -> Tensors:
-            maps[:] = self._maps(forward_fn, inputs, target_ind, additional_forward_args or ())
-            return tuple(maps)
-
         score = Score(
-            self.forward_func,
+            ScoresOf(self.forward_func),
             tensors,
             target,
             additional_forward_args,
-            gradient_func=gradient_func,
+            gradient_func=self._maps,
             chunk=len(tensors[0]),
         )
         with torch.inference_mode(False):
-            _, maps_of = score.with_gradient(tensors)
-        return format_output(maps_of, inputs)
+            _, maps = score.with_gradient(tensors)
+        return format_output(maps, inputs)
 
     def _maps(
-        self, forward_fn: Any, inputs: Tensors, target: Target, arguments: tuple[Any, ...]
+        self,
+        forward_fn: Any,
+        inputs: Tensors,
+        target_ind: Target,
+        additional_forward_args: Any = None,
     ) -> Tensors:
+        """The maps in place of gradients, as a `gradient_func`."""
         with torch.enable_grad(), recorded(self.forward_func, self.layer) as record:
-            output = forward_fn(*inputs, *arguments)
-        if output.grad_fn is None:
-            # Says in the words of all methods that there is no gradient.
-            return compute_gradients(lambda *_: output, inputs, target)
+            output = forward_fn(*inputs, *(additional_forward_args or ()))
+        if output.grad_fn is None or not (self.layer or all(reaches(output, x) for x in inputs)):
+            raise NoGradientError()
         found = [self._candidates(output, x, record) for x in inputs]
         wanted = list({id(c.activation): c.activation for group in found for c in group}.values())
-        gradients = compute_gradients(lambda *_: output, tuple(wanted), target)
+        gradients = compute_gradients(lambda *_: output, tuple(wanted), target_ind)
         of = {id(a): g for a, g in zip(wanted, gradients, strict=True)}
         return tuple(
             enlarged(_cam([(c, of[id(c.activation)]) for c in group], self.reshape, x), x)

@@ -17,7 +17,7 @@ from captum_ext._captum import (
     log_usage,
 )
 from captum_ext._typing import Inputs, Target, Tensors
-from captum_ext.attr.activations import require_visible
+from captum_ext.attr.activations import ScoresOf, require_visible
 from captum_ext.attr.grad_cam import GradCam
 
 # Nodes of autograd's graph: what was run, whether by a module or a function.
@@ -91,7 +91,7 @@ class GuidedGradCam(GradientAttribution):
         tensors = format_inputs(inputs)
         cams = self.grad_cam.attribute(tensors, target, additional_forward_args)
         score = Score(
-            self.forward_func,
+            ScoresOf(self.forward_func),
             tensors,
             target,
             additional_forward_args,

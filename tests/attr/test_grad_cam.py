@@ -1,5 +1,7 @@
 """Grad-CAM reads the right activation in the right way, or says why it can't."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 from captum.attr import LayerGradCam
@@ -336,6 +338,44 @@ def test_other_arguments_get_one_clear_sentence():
 
     with pytest.raises(TypeError, match="`layer` must give one tensor"):
         GradCam(Attending(), attention).attribute(torch.rand(2, 5, 4), target=1)
+
+
+class Answering(nn.Module):
+    def __init__(self, pack):
+        super().__init__()
+        self.net, self.pack = CONV, pack
+
+    def forward(self, x):
+        return self.pack(self.net(x))
+
+
+def test_scores_are_found_as_logits_or_asked_for():
+    images = torch.rand(2, 3, 4, 4)
+    held = namedtuple("held", "loss logits")
+    made = GradCam(Answering(lambda t: held(None, t))).attribute(images, target=1)
+    assert torch.equal(made, GradCam(CONV).attribute(images, target=1))
+    for pack in (lambda t: (t, t), lambda t: {"out": t}, lambda t: None, lambda t: held(t, None)):
+        with pytest.raises(
+            TypeError, match=r"must return a tensor of scores.*wrap it in an nn.Mod"
+        ):
+            GradCam(Answering(pack)).attribute(images, target=1)
+
+
+class Detached(nn.Module):
+    def forward(self, x):
+        return CONV(x.detach())
+
+
+class NoGrad(nn.Module):
+    @torch.no_grad()
+    def forward(self, x):
+        return CONV(x)
+
+
+@pytest.mark.parametrize("kind", [Detached, NoGrad])
+def test_a_model_without_gradient_is_said_to_be_one(kind):
+    with pytest.raises(ValueError, match=r"no gradient reaches the inputs.*use RISE"):
+        GradCam(kind()).attribute(torch.rand(2, 3, 4, 4), target=1)
 
 
 def test_nothing_of_the_callers_is_changed():
