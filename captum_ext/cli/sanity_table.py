@@ -33,6 +33,7 @@ def table(checks: dict[str, ParameterRandomization]) -> list[Record]:
                 record |= {key: mean[k], f"{key}_low": low[k], f"{key}_high": high[k]}
                 record[f"{key}_chance"] = float(check.chance[key].nanmean())
                 record[f"{key}_n"] = sum(not reason for reason in check.undefined[key])
+                record[f"{key}_vanished"] = int(check.vanished[key][k])
             records.append(record)
     return records
 

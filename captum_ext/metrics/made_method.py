@@ -95,10 +95,19 @@ def _say_why(error: Exception, answers: list[str]) -> None:
     checked = isinstance(error, ValueError | TypeError | AssertionError | ImportError)
     if checked and str(error) and _raised_in(error).startswith(("captum.", "captum_ext.")):
         return
-    why = (str(error).splitlines() or [""])[0] or "without a message"
     raise RuntimeError(
-        f"The method that `make_method` makes fails with {type(error).__name__}: {why}"
+        f"The method that `make_method` makes fails with {type(error).__name__}: "
+        f"{first_line(error)}"
     ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line.
+
+    >>> first_line(ValueError("no\\nyes")), first_line(AssertionError())
+    ('no', 'without a message')
+    """
+    return (str(error).splitlines() or [""])[0] or "without a message"
 
 
 def _raised_in(error: Exception) -> str:

@@ -25,6 +25,9 @@ def matched_normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
     >>> 450 < w.mean() < 550 and 250 < w.std() < 330
     tensor(True)
     """
+    if parameter.is_complex():
+        parts = torch.view_as_real(parameter.detach().resolve_conj())
+        return torch.view_as_complex(matched_normal(parts, generator))
     values = parameter.detach().double().cpu()
     mean, std = values.mean(), values.std(unbiased=False)
     std = torch.where(std > 0, std, torch.where(mean != 0, mean.abs() / 10, 0.01))

@@ -12,7 +12,7 @@ from torchmetrics.utilities import rank_zero_warn
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.borrowed import Borrowed
-from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain
+from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain, first_line
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
     Similarity,
@@ -207,10 +207,10 @@ class ParameterRandomization(_SanityCheck):
             if not called and not asked:
                 # A map may not even ask the model, whose layers still have an order.
                 _run(twin, data)
-        if asked:
+        if asked and not called:
             raise ValueError(
                 "`make_method` must make a method that explains the model that it is given, but "
-                "`model` itself ran: use the argument alone, as in `lambda model: "
+                "`model` itself ran instead: use the argument alone, as in `lambda model: "
                 "LayerGradCam(model, model.layer4)`."
             )
         found = _stages(twin, called, self.stages)
@@ -291,21 +291,18 @@ def _reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
     if not norms:
         rank_zero_warn("`buffers='reestimate'`, but the model has no running statistics.")
         return
+    frozen = {type(m).__name__ for m in norms if not hasattr(m, "reset_running_stats")}
+    if frozen:
+        raise ValueError(
+            f"`buffers='reestimate'` needs statistics that can be estimated, but those of "
+            f"{', '.join(sorted(frozen))} never change: use 'keep'."
+        )
     before = [(m, m.training, m.momentum) for m in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    try:
-        _run(model, data)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ValueError(
-            "`buffers='reestimate'` estimates statistics of each channel, but a layer of `model` "
-            f"gets one value for {len(as_tuple(data[0])[0])} example: `update` with more at a "
-            "time, or use 'keep'."
-        ) from error
+    _run(model, data)
     for norm, training, momentum in before:
         norm.momentum = momentum
         norm.train(training)
@@ -314,8 +311,22 @@ def _reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
 def _run(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
     inputs, _, args = data
     extra = () if args is None else args if isinstance(args, tuple) else (args,)
-    with torch.no_grad():
-        model(*copies_of((*as_tuple(inputs), *extra)))
+    given = copies_of((*as_tuple(inputs), *extra))
+    try:
+        with torch.no_grad():
+            model(*given)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                "`buffers='reestimate'` estimates statistics of each channel, but a layer of "
+                f"`model` gets one value for {len(given[0])} example: `update` with more at a "
+                "time, or use 'keep'."
+            ) from error
+        raise RuntimeError(
+            f"`model` fails on `inputs` with {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 class DataRandomization(_SanityCheck):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 _NEVER_COPIED = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -59,6 +60,10 @@ def require_parameters(model: object) -> None:
     """Refuses what has no weights that could change."""
     if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
         raise TypeError(f"`model` is a module with parameters, but got {type(model).__name__}.")
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
+        raise ValueError(
+            "`model` has lazy layers whose parameters have no values yet: run it once before."
+        )
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:

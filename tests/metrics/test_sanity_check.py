@@ -505,7 +505,7 @@ def test_tied_weights_belong_to_the_last_layer_that_uses_them_and_count_once():
 
 @dataclasses.dataclass
 class Answer:
-    logits: torch.Tensor
+    scores: torch.Tensor
 
 
 OUTPUTS = {
@@ -578,6 +578,54 @@ def test_a_method_of_another_model_is_refused(net, images):
     with pytest.raises(ValueError, match=r"`make_method` must.*`model` itself ran"):
         check_of(net, images, make_method=lambda model: Saliency(net))
     assert all(not m._forward_pre_hooks and not m._forward_hooks for m in net.modules())
+
+
+def test_a_method_may_ask_the_model_given_to_update_beside_its_own(net, images):
+    def make(model):
+        net(images)
+        return Saliency(model)
+
+    for name, values in check_of(net, images, make_method=make).per_example.items():
+        torch.testing.assert_close(values, check_of(net, images).per_example[name])
+
+
+def test_a_model_whose_code_is_bound_to_the_original_is_refused(net, images):
+    net.forward = torch.compile(net.forward, backend="eager")
+    with pytest.raises(ValueError, match=r"parameters in 6 modules, but runs none"):
+        check_of(net, images)
+
+
+class Frozen(nn.Module):
+    """Normalizes by numbers that never change, as detection models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(3, 1, 1))
+
+    def forward(self, x):
+        return x - self.running_mean
+
+
+def test_what_a_model_cannot_do_is_said(images):
+    whole = nn.Sequential(Frozen(), nn.Flatten(), nn.Linear(504, 3))
+    with pytest.raises(ValueError, match=r"`buffers='reestimate'`.*those of Frozen never change"):
+        check_of(whole, images, buffers="reestimate")
+    with pytest.raises(ValueError, match=r"`model` has lazy layers.*run it once"):
+        check_of(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), images)
+    with pytest.raises(RuntimeError, match=r"`model` fails on `inputs` with RuntimeError: mat1"):
+        check_of(
+            nn.Sequential(nn.Flatten(), nn.Linear(5, 3)),
+            images,
+            make_method=lambda model: Known(images),
+        )
+
+
+def test_complex_parameters_keep_mean_and_spread_of_both_parts():
+    weights = torch.complex(torch.randn(4000) + 2, torch.randn(4000) + 2)
+    made = matched_normal(weights, torch.Generator().manual_seed(0))
+    assert made.is_complex()
+    for part in (made.real, made.imag):
+        assert (float(part.mean()), float(part.std())) == pytest.approx((2, 1), abs=0.1)
 
 
 def test_an_exported_model_is_refused(images):
