@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_ext._text import pictured
 from captum_ext.curve import Curve
 from captum_ext.mask import Descent
 
@@ -19,46 +21,92 @@ _PER_ROW = 6
 _COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]
 
 
+LEAST_MASK = 1 / 512
+"""The least deletion of a mask that shows: half a grey level of 8 bits, less leaves every pixel."""
+
+_ROUNDING = float(np.finfo(np.float32).eps)
+
+
+def least_credit(score: float, n_features: int) -> float:
+    """The least credit of one feature that says more than the rounding of the score.
+
+    Were it every feature's, they would add up to float32's rounding error of the score: a map
+    that is nowhere larger does not even explain the score's last digit.
+
+    >>> round(least_credit(0.5, 3 * 224 * 224) * 1e13, 2)
+    3.96
+    """
+    return abs(score) * _ROUNDING / max(1, n_features)
+
+
 @dataclass(frozen=True)
 class Explained:
-    """One method's map of an image, (C, H, W), and its curves by name."""
+    """One method's map of an image, (C, H, W), and its curves by name.
+
+    Args:
+        label: the method's name.
+        attributions: the map; None if there is none.
+        curves: "insertion_abs" and "deletion_abs", where they are known.
+        least: a map without a larger value is drawn as no evidence, see `heat`.
+        problem: why there is no map.
+
+    >>> Explained("IG", None, {}, problem="no gradient").problem
+    'no gradient'
+    """
 
     label: str
-    attributions: Tensor
+    attributions: Tensor | None
     curves: dict[str, Curve]
+    least: float = 0.0
+    problem: str | None = None
 
 
-def heat(attributions: Tensor, absolute: bool = True, percentile: float = 99.0) -> Any:
+def heat(
+    attributions: Tensor, absolute: bool = True, percentile: float = 99.0, least: float = 0.0
+) -> Any:
     """A map as an array (H, W): over channels the sum of absolute values, in [0, 1].
+
+    A map is not scaled up from rounding: it is 0 where it has no value above ``least``, or where
+    its values differ by no more than float32 rounds them.
 
     Args:
         attributions: (C, H, W).
         absolute: the smallest value is 0, since RISE's maps lie far above 0; without it the
             signed sum, in [-1, 1].
         percentile: values above it (in size) are clipped, so that no single pixel rules.
+        least: what a value must exceed to say anything, such as ``LEAST_MASK`` for masks.
 
     >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
     [[0.0, 1.0]]
+    >>> heat(torch.tensor([[[0.0, 6e-8]]]), least=1 / 512).tolist()
+    [[0.0, 0.0]]
     """
     values = attributions.detach().float().cpu()
     flat = (values.abs() if absolute else values).sum(0).numpy()
+    largest = float(np.abs(flat).max(initial=0.0))
     flat = flat - flat.min() if absolute else flat
-    top = np.percentile(np.abs(flat), percentile) or np.abs(flat).max() or 1.0
+    # Sums over channels and masks carry a few rounding errors.
+    if not float(values.abs().max()) > least or np.abs(flat).max() <= 16 * _ROUNDING * largest:
+        return np.zeros_like(flat)
+    top = np.percentile(np.abs(flat), percentile) or np.abs(flat).max()
     return np.clip(flat / top, -1, 1)
 
 
-def overlay(image: Tensor, attributions: Tensor, colors: str = "inferno") -> Any:
+def overlay(
+    image: Tensor, attributions: Tensor, colors: str = "inferno", least: float = 0.0
+) -> Any:
     """A map over its image in grey, an array (H, W, 3) in [0, 1].
 
     Args:
         image: (C, H, W) in [0, 1].
         attributions: (C, H, W).
         colors: a matplotlib color map.
+        least: as of `heat`.
 
     >>> overlay(torch.rand(3, 4, 5), torch.rand(3, 4, 5)).shape
     (4, 5, 3)
     """
-    strength = heat(attributions)[..., None]
+    strength = heat(attributions, least=least)[..., None]
     grey = image.detach().float().cpu().mean(0).clamp(0, 1).numpy()[..., None].repeat(3, -1)
     tinted = colormaps[colors](strength[..., 0])[..., :3]
     return np.clip((1 - 0.75 * strength) * grey * 0.8 + 0.75 * strength * tinted, 0, 1)
@@ -75,10 +123,11 @@ def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title
     for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         area = float(curve.area()[0])
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=_COLORS[2 * k % 20 + k // 10],
-                  label=f"{label} {area:.2f}")  # fmt: skip
+                  label=f"{pictured(label)} {area:.2f}")  # fmt: skip
     axes.set(title=title, xlabel="share of pixels", xlim=(0, 1), ylim=(0, 1))
     # Beside the curves, which cross any place inside.
-    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    if curves:
+        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def explanation_figure(
@@ -107,30 +156,57 @@ def explanation_figure(
     columns = min(_PER_ROW, max(4, len(rows)))
     bands = -(-len(rows) // columns)
     figure = Figure(figsize=(2.5 * columns, 3.2 + 5.2 * bands), layout="constrained")
-    figure.suptitle(f"Why {target}?", fontsize=14)
+    named = pictured(target)
+    figure.suptitle(f"Why {named}?", fontsize=14)
     heights = [3.2, *[5.2] * bands]
     head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
     photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.4, 1.4])
     _show(photo, image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(), "input")
     _draw_predictions(bars, predictions)
-    labels = [row.label for row in rows]
-    draw_curves(
-        insertion, [r.curves["insertion_abs"] for r in rows], labels, f"insertion ({reading})"
-    )
-    draw_curves(deletion, [r.curves["deletion_abs"] for r in rows], labels, f"deletion ({reading})")
-    insertion.set_ylabel(f"probability of {target}", fontsize=8)
+    for axes, name in ((insertion, "insertion"), (deletion, "deletion")):
+        read = [row for row in rows if f"{name}_abs" in row.curves]
+        draw_curves(
+            axes,
+            [row.curves[f"{name}_abs"] for row in read],
+            [row.label for row in read],
+            f"{name} ({reading})",
+        )
+    insertion.set_ylabel(f"probability of {pictured(target, 20)}", fontsize=8)
     for band, part in enumerate(parts):
         axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
         for k in range(columns):
             if k < len(shown):
-                row = shown[k]
-                _show(axes[0, k], heat(row.attributions), row.label, cmap="inferno")
-                _show(axes[1, k], overlay(image, row.attributions), "")
+                _draw_map(axes[0, k], axes[1, k], image, shown[k])
             else:
                 axes[0, k].set_axis_off()
                 axes[1, k].set_axis_off()
     return figure
+
+
+def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained) -> None:
+    """A map alone and over the image, or in words why there is nothing to see."""
+    title = pictured(row.label)
+    if row.attributions is None:
+        alone.set_title(title, fontsize=10)
+        alone.set_axis_off()
+        over.set_axis_off()
+        _note(alone, f"no map: {row.problem}")
+        return
+    picture = heat(row.attributions, least=row.least)
+    _show(alone, picture, title, cmap="inferno")
+    _show(over, overlay(image, row.attributions, least=row.least), "")
+    if not picture.any():
+        _note(alone, "no evidence found")
+
+
+def _note(axes: Any, sentence: str) -> None:
+    """Words in the middle of a picture, on white so that they can be read anywhere."""
+    lines = textwrap.wrap(pictured(sentence, 160), 26)
+    axes.text(
+        0.5, 0.5, "\n".join(lines), transform=axes.transAxes, ha="center", va="center", fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+    )  # fmt: skip
 
 
 def _show(axes: Any, picture: Any, title: str, **options: Any) -> None:
@@ -145,7 +221,7 @@ def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]]) -> No
     values = torch.tensor([p for _, p in predictions][::-1])
     axes.barh(range(len(names)), values, color="0.75")
     for k, (name, value) in enumerate(zip(names, values.tolist(), strict=True)):
-        axes.text(0.02, k, f"{name} {value:.2f}", va="center", fontsize=8)
+        axes.text(0.02, k, f"{pictured(name, 32)} {value:.2f}", va="center", fontsize=8)
     axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)
 
@@ -166,8 +242,8 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
     for label, descent in descents.items():
         known = ~descent.objective[:, 0].isnan().cpu()
         iterations = known.nonzero()[:, 0] + 1
-        objective.plot(iterations, descent.objective[:, 0].cpu()[known], label=label)
-        forwards.plot(iterations, descent.forwards[:, 0].cpu()[known], label=label)
+        objective.plot(iterations, descent.objective[:, 0].cpu()[known], label=pictured(label))
+        forwards.plot(iterations, descent.forwards[:, 0].cpu()[known], label=pictured(label))
     objective.set(title="objective", xlabel="iteration", xscale="log")
     forwards.set(title="model evaluations (a gradient: 3)", xlabel="iteration", xscale="log")
     objective.legend(frameon=False)

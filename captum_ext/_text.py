@@ -1,0 +1,71 @@
+"""Text that others wrote, made fit to be shown: names and errors."""
+
+from __future__ import annotations
+
+import traceback
+import unicodedata
+from pathlib import Path
+
+# Control characters move a terminal's cursor, separators and direction marks reorder lines, and
+# lone surrogates (names of files that are no UTF-8) can't be encoded.
+_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+_DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
+_SPEAKS_FOR_ITSELF = (AssertionError, OSError, TypeError, ValueError)
+_LONGEST = 600
+
+
+def printable(text: str) -> str:
+    r"""A text in which what is not to be seen is escaped; tabs and line ends stay.
+
+    >>> printable("a\x1b[31m\udcff\n")
+    'a\\x1b[31m\\udcff\n'
+    """
+    return "".join(_shown(c) for c in text)
+
+
+def _shown(character: str) -> str:
+    hidden = unicodedata.category(character) in _HIDDEN or character in _DIRECTIONS
+    if not hidden or character in "\n\t":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line that is never empty: without a message, its type and place.
+
+    >>> reason(ValueError("no\\nand more")), reason(KeyError("a"))
+    ('no', "KeyError: 'a'")
+    >>> reason(ValueError())
+    'ValueError without a message'
+    """
+    kind = type(error).__name__
+    lines = (line.strip() for line in str(error).splitlines())
+    line = next((line for line in lines if line), "")
+    if not line:
+        return f"{kind} without a message{_place(error)}"
+    told = line if isinstance(error, _SPEAKS_FOR_ITSELF) else f"{kind}: {line}"
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
+
+
+def pictured(text: str, longest: int = 48) -> str:
+    r"""A text as matplotlib shows it letter by letter: one line, no formula, and not too long.
+
+    >>> pictured("a$b$\n_c"), pictured("x" * 100, 5)
+    ('a\\$b\\$ _c', 'xxxx…')
+    >>> pictured("_hidden from legends").startswith("_")
+    False
+    """
+    line = " ".join(printable(text).split())
+    if len(line) > longest:
+        line = f"{line[: longest - 1]}…"
+    # Two dollars make a formula, and a legend leaves out what begins with an underscore.
+    line = line.replace("$", r"\$")
+    return f"\u200a{line}" if line.startswith("_") else line
