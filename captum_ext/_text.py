@@ -30,8 +30,12 @@ def _shown(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException, named: bool = False) -> str:
     """An error in one line that is never empty: without a message, its type and place.
+
+    Args:
+        error: what went wrong.
+        named: whether to name the type of every error, not only of those that need it.
 
     >>> reason(ValueError("no\\nand more")), reason(KeyError("a"))
     ('no', "KeyError: 'a'")
@@ -43,7 +47,7 @@ def reason(error: BaseException) -> str:
     line = next((line for line in lines if line), "")
     if not line:
         return f"{kind} without a message{_place(error)}"
-    told = line if isinstance(error, _SPEAKS_FOR_ITSELF) else f"{kind}: {line}"
+    told = line if isinstance(error, _SPEAKS_FOR_ITSELF) and not named else f"{kind}: {line}"
     return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
 
 

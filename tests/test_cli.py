@@ -217,14 +217,15 @@ def test_weights_from_a_file_are_used(folder, capsys):
 
 
 def test_a_failed_run_leaves_the_earlier_figure(folder, monkeypatch):
-    (folder / "explanation.png").write_text("earlier")
+    assert explain("--methods", "ig") == 0
+    earlier = (folder / "explanation.png").read_bytes()
 
     def fail(*args, **kwargs):
         raise RuntimeError("disk full")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     assert explain("--methods", "ig") == 1
-    assert (folder / "explanation.png").read_text() == "earlier"
+    assert (folder / "explanation.png").read_bytes() == earlier
     assert not list(folder.glob(".captum-ext-*"))
 
 

@@ -407,6 +407,7 @@ def sanity(*arguments, image="images"):
 
 
 def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
+    # Fewer images have no interval.
     picture(5).save("images/5.png")
     assert sanity("--json", "s.json", "--limit", "6") == 0
     assert "weights changed" in capsys.readouterr().out
@@ -417,7 +418,7 @@ def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
     assert shares[-1] == 1.0
     edges = [row for row in found["table"] if row["method"] == "image edges"]
     assert all(row["abs_spearman"] == pytest.approx(1) for row in edges)
-    assert all(row["ssim_n"] == 3 for row in edges)
+    assert all(row["ssim_n"] == 6 for row in edges)
     with Image.open("sanity.png") as figure:
         assert np.asarray(figure.convert("L")).std() > 10
 
@@ -428,7 +429,7 @@ def test_sanity_of_one_image_leaves_the_model_and_says_what_is_wrong(folder, cap
         (["--similarity", "beauty"], "--similarity is among"),
         (["--methods", "magic"], "--methods"),
         (["--target", "9"], "--target is a class from 0 to 3"),
-        (["--stages", "nowhere"], "`stages`"),
+        (["--stages", "nowhere"], "--stages is block"),
         (["--out", "sanity.doc"], "--out ends in one of"),
         (["--steps", "0"], "--steps is at least 1"),
     ):

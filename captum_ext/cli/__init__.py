@@ -6,16 +6,25 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from captum_ext import __version__
+from captum_ext._text import reason
 from captum_ext.cli import evaluate, explain, sanity
-from captum_ext.cli.errors import CallError
-from captum_ext.cli.say import say
+from captum_ext.cli.errors import CallError, WorkError
+from captum_ext.cli.say import say, tolerant_streams
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong as everything else of the command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CallError(f"{message} (see {self.prog} --help)")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="captum-ext", description="Explain image classifiers, and see which map to trust."
     )
     top.add_argument("--version", action="version", version=__version__)
@@ -32,20 +41,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["explain", "no-such-file.png"])
     2
     """
+    with tolerant_streams() as out:
+        code = _code([*(sys.argv[1:] if argv is None else argv)])
+        out.flush()
+        if out.lost is not None:
+            say(f"stdout can't be written: {out.lost}.")
+            code = code or 1
+    return code
+
+
+def _code(words: list[str]) -> int:
+    """Runs the command; whatever ends it is one sentence and an exit code."""
     try:
-        words = sys.argv[1:] if argv is None else [*argv]
-        arguments = parser().parse_args(words, argparse.Namespace(command_line=shlex.join(words)))
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    try:
-        arguments.run(arguments)
+        arguments = _parsed(words)
+        if arguments is not None:
+            arguments.run(arguments)
     except CallError as error:
         say(str(error))
         return 2
+    except WorkError as error:
+        say(str(error))
+        return 1
     except KeyboardInterrupt:
-        print("captum-ext: interrupted", file=sys.stderr)
+        say("interrupted")
+        return 1
+    except SystemExit as stop:
+        # Of a user's file or a library: the work was not done, whatever code it gives.
+        say(f"the work was ended from inside by SystemExit({stop.code!r}).")
         return 1
     except Exception as error:
-        print(f"captum-ext: {type(error).__name__}: {error}", file=sys.stderr)
+        say(reason(error))
         return 1
     return 0
+
+
+def _parsed(words: list[str]) -> argparse.Namespace | None:
+    """The arguments; None where help or the version was all that was asked for."""
+    try:
+        return parser().parse_args(words, argparse.Namespace(command_line=shlex.join(words)))
+    except SystemExit:
+        return None

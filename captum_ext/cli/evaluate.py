@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from captum_ext._captum import Attribution
-from captum_ext.attr.catalog import METHODS, lookup
+from captum_ext._text import printable
+from captum_ext.attr.catalog import METHODS
 from captum_ext.cli.annotations import Annotations, read_annotations
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.folder import Folder, assigned, images_of
@@ -23,22 +23,31 @@ from captum_ext.cli.models import (
     name_of,
     predict,
 )
+from captum_ext.cli.output import check_folder, finish, path
 from captum_ext.cli.pictures import Reader
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
-from captum_ext.cli.running import add_effort_options, check_counts, configured
+from captum_ext.cli.running import (
+    add_effort_options,
+    check_numbers,
+    chosen,
+    made_for,
+    names_in,
+    require_maps,
+)
 from captum_ext.cli.say import say
-from captum_ext.cli.tables import as_text, write_all
+from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
-from captum_ext.evaluation.catalog import METRICS, REFERENCES, Reading, make_metrics
+from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics
 from captum_ext.evaluation.store import OtherRunError
+from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.compare import SMALLEST
 
 DEFAULT_METHODS = (
     "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
 )
 DEFAULT_METRICS = "insertion,deletion"
-PRESETS = ("igos", "rise", "idgi", "xrai", "tmlr")
+_PRESET_NAMES = ("igos", "rise", "idgi", "xrai", "tmlr")
 
 
 def add_to(commands: Any) -> None:
@@ -52,11 +61,11 @@ def add_to(commands: Any) -> None:
         "are dealt out to the processes.",
     )
     add = sub.add_argument
-    add("images", type=Path, metavar="IMAGES", help="a folder; sub-folders may name classes")
-    add("--labels", type=Path, metavar="CSV", help="lines of image path, class (number or name)")
+    add("images", type=path, metavar="IMAGES", help="a folder; sub-folders may name classes")
+    add("--labels", type=path, metavar="CSV", help="lines of image path, class (number or name)")
     add(
         "--annotations",
-        type=Path,
+        type=path,
         metavar="PATH",
         help="where objects are: JSON (images with file, boxes_xyxy or mask, expected_class; or "
         "COCO's), or a folder of masks named as the images",
@@ -65,8 +74,8 @@ def add_to(commands: Any) -> None:
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}; or all")
     add("--metrics", help=f"of {', '.join(METRICS)} (default: {DEFAULT_METRICS}, and "
         "localization where there are annotations)")  # fmt: skip
-    add("--preset", choices=PRESETS, help="a paper's settings, for the metrics that know it")
-    add("--reference", choices=REFERENCES, default="blur", help="what replaces pixels in insertion "
+    add("--preset", choices=_PRESET_NAMES, help="a paper's settings, for the metrics that know it")
+    add("--reference", choices=REFERENCES, help="what replaces pixels in insertion "
         "and deletion: the blurred image (51 x 51, sigma 50; default) or black")  # fmt: skip
     add("--against", metavar="METHOD", help="what others are compared with (default: the first)")
     add("--smallest-difference", type=float, default=SMALLEST, metavar="SHARE", help="differences "
@@ -74,10 +83,10 @@ def add_to(commands: Any) -> None:
     add("--all-images", action="store_true", help="also images that the model gets wrong")
     add("--limit", type=int, metavar="N", help="only the first N images, spread over the folder")
     add_effort_options(sub, steps=50, n_masks=1000)
-    add("--out", type=Path, default=Path("evaluation"), metavar="DIR", help="default: evaluation")
+    add("--out", type=path, default=Path("evaluation"), metavar="DIR", help="default: evaluation")
     add("--restart", action="store_true", help="start anew instead of going on with --out")
     add("--group", type=int, default=4, help="images explained at once (default 4)")
-    add("--seed", type=int, default=0, help="of methods that draw random numbers, and of ties")
+    add("--seed", type=int, default=0, help="of all that is random: methods and ties")
     sub.set_defaults(run=run)
 
 
@@ -88,7 +97,8 @@ def run(arguments: argparse.Namespace) -> None:
         device = device_of(own_device(arguments.device))
         model = load_model(arguments.model, arguments.weights, device)
         data, notes = _data(arguments, model)
-        methods, unsuited = _methods(arguments, model)
+        methods, unsuited = made_for(model, chosen(arguments.methods), arguments)
+        _check_against(arguments, methods)
         metrics = _metrics(arguments, model, bool(data.annotations))
         progress = Progress(silent=not is_first())
         labeled = any(data.target(name) is not None for name in data.files)
@@ -103,7 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
                 seed=arguments.seed,
                 out=arguments.out,
                 resume=not arguments.restart,
-                names=data.files,
+                names=[printable(name) for name in data.files],
                 only_correct=labeled and not arguments.all_images,
                 internal_batch_size=arguments.batch_size,
                 progress=progress,
@@ -119,23 +129,26 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    check_counts(arguments)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise CallError(f"--out is a folder, but {arguments.out} is a file.")
+    check_numbers(arguments)
+    check_folder("--out", arguments.out)
+    try:
+        ResultFolder(arguments.out).claim(names_of_files())
+    except OtherRunError as error:
+        raise CallError(f"--out: {error}") from error
     if not 0 <= arguments.smallest_difference < 1:
         raise CallError(
             "--smallest-difference is a share of a score's range, in [0, 1), but got "
             f"{arguments.smallest_difference}."
         )
-    names = [] if arguments.methods == "all" else _split(arguments.methods)
-    with as_call_error("--methods: "):
-        lookup(names or [*METHODS])
-    if arguments.against is not None and names and arguments.against not in names:
-        raise CallError(f"--against is one of {', '.join(names)}, but got {arguments.against!r}.")
+    _check_against(arguments, chosen(arguments.methods))
+    if arguments.metrics is not None:
+        names_in("--metrics", arguments.metrics)
 
 
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()] or [""]
+def _check_against(arguments: argparse.Namespace, methods: Mapping[str, Any]) -> None:
+    """Raises CallError if ``--against`` is a method that is not run, or not for this model."""
+    if arguments.against is not None and arguments.against not in methods:
+        raise CallError(f"--against is one of {', '.join(methods)}, but got {arguments.against!r}.")
 
 
 def _data(arguments: argparse.Namespace, model: nn.Module) -> tuple[Folder, list[str]]:
@@ -182,47 +195,40 @@ def _classes(model: nn.Module, data: Folder) -> Classes:
     raise problem
 
 
-def _methods(
-    arguments: argparse.Namespace, model: nn.Module
-) -> tuple[dict[str, Attribution], dict[str, str]]:
-    """The methods made for the model, and why others can't be."""
-    names = [*METHODS] if arguments.methods == "all" else _split(arguments.methods)
-    made: dict[str, Attribution] = {}
-    unsuited: dict[str, str] = {}
-    for name, method in lookup(names).items():
-        try:
-            made[name] = configured(method, model, arguments)
-        except (ValueError, TypeError, AssertionError) as error:
-            unsuited[name] = str(error).splitlines()[0]
-            say(f"{name} is left out: {unsuited[name]}")
-    if not made:
-        raise CallError(f"--methods: none suits the model: {unsuited}")
-    return made, unsuited
-
-
 def _metrics(arguments: argparse.Namespace, model: nn.Module, annotated: bool) -> dict[str, Any]:
     default = DEFAULT_METRICS
     if annotated and "localization" in METRICS:
         default += ",localization"
-    names = _split(default if arguments.metrics is None else arguments.metrics)
+    names = names_in("--metrics", default if arguments.metrics is None else arguments.metrics)
     if "localization" in names and not annotated:
         raise CallError("--metrics localization needs --annotations.")
-    reading = Reading(arguments.reference, arguments.preset, arguments.seed, arguments.batch_size)
+    given, preset = arguments.reference, arguments.preset
+    perturbing = [n for n in ("insertion", "deletion") if n in names and preset in PRESETS[n]]
+    if given is not None and perturbing:
+        raise CallError(
+            f"--reference {given}: --preset {preset} says what replaces pixels in "
+            f"{' and '.join(perturbing)}. Leave one of them out."
+        )
+    reading = Reading(given or "blur", preset, arguments.seed, arguments.batch_size)
     with as_call_error("--metrics: "):
         return make_metrics(names, model, reading)
 
 
 def _settings(arguments: argparse.Namespace, data: Folder) -> dict[str, Any]:
     return {
-        "images": str(arguments.images),
+        "images": _shown(arguments.images),
         "n_images": len(data),
         "model_name": arguments.model,
         "weights": arguments.weights,
-        "annotations": None if arguments.annotations is None else str(arguments.annotations),
-        "labels": None if arguments.labels is None else str(arguments.labels),
+        "annotations": _shown(arguments.annotations),
+        "labels": _shown(arguments.labels),
         "preset": arguments.preset,
         "internal_batch_size": arguments.batch_size,
     }
+
+
+def _shown(file: Path | None) -> str | None:
+    return None if file is None else printable(str(file))
 
 
 def _finish(
@@ -237,8 +243,18 @@ def _finish(
     against = arguments.against if arguments.against in found.methods else found.methods[0]
     found.smallest = arguments.smallest_difference
     found.unsuited, found.notes = dict(unsuited), list(notes)
-    found.command = f"{launcher()} {arguments.command_line}"
+    found.command = printable(f"{launcher()} {arguments.command_line}")
     labels = {name: METHODS[name].label for name in found.methods}
-    print(as_text(found, labels, against))
-    for file in write_all(found, arguments.out, labels, against):
-        print(f"wrote {file}")
+    finish(as_text(found, labels, against), writers(found, arguments.out, labels, against))
+    _require_maps(found)
+
+
+def _require_maps(found: Evaluation) -> None:
+    """Raises WorkError if no method gave a map of any image."""
+    reasons: dict[str, str] = {}
+    for row in found.excluded:
+        if row["method"] is not None and row["metric"] is None:
+            reasons.setdefault(row["method"], row["reason"])
+    none = all(record["n_examples"] == 0 for record in found.records)
+    if none:
+        require_maps({name: reasons.get(name, "failed") for name in found.methods}, refused=False)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_ext.attr.catalog import METHODS, lookup
-from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.attr.catalog import METHODS
+from captum_ext.cli.errors import CallError
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
     add_model_options,
@@ -19,14 +20,32 @@ from captum_ext.cli.models import (
     name_of,
     predict,
 )
-from captum_ext.cli.output import check_output, whole_file
+from captum_ext.cli.output import (
+    add_overwrite,
+    check_outputs,
+    finish,
+    path,
+    write_figure,
+    write_json,
+)
 from captum_ext.cli.pictures import Reader
-from captum_ext.cli.running import add_effort_options, check_counts, effort_of
+from captum_ext.cli.running import (
+    add_effort_options,
+    check_numbers,
+    chosen,
+    effort_of,
+    inputs_of,
+    made_for,
+    require_maps,
+    target_of,
+)
+from captum_ext.cli.say import say, show
+from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
+from captum_ext.viz.maps import LEAST_MASK, least_credit
 
 DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
-_PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def add_to(commands: Any) -> None:
@@ -38,9 +57,9 @@ def add_to(commands: Any) -> None:
         "deletion, prints a table and draws one figure.",
     )
     add = sub.add_argument
-    add("image", nargs="?", type=Path, metavar="IMAGE", help="default: scikit-image's `coffee`")
+    add("image", nargs="?", type=path, metavar="IMAGE", help="default: scikit-image's `coffee`")
     add_model_options(sub)
-    add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}")
+    add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}; or all")
     add_effort_options(sub, steps=50, n_masks=4000)
     add("--target", help="class to explain, number or name (default: the top class)")
     add(
@@ -50,45 +69,53 @@ def add_to(commands: Any) -> None:
         help="what replaces pixels in insertion "
         "and deletion: the blurred image (51 x 51, sigma 50; default) or black",
     )
-    add("--out", type=Path, default=Path("explanation.png"), help="the figure (explanation.png)")
-    add("--history", type=Path, metavar="FILE", help="a figure of how masks were optimized")
-    add("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    add("--seed", type=int, default=0, help="of methods that draw random numbers, and of ties")
+    add("--out", type=path, default=Path("explanation.png"), help="the figure (explanation.png)")
+    add("--history", type=path, metavar="FILE", help="a figure of how masks were optimized")
+    add("--json", type=path, metavar="FILE", help="also write the table as JSON")
+    add_overwrite(sub)
+    add("--seed", type=int, default=0, help="of all that is random: methods and ties")
     sub.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Explains the image; raises CallError before any work if something does not fit."""
-    with as_call_error("--methods: "):
-        methods = lookup([name.strip() for name in arguments.methods.split(",") if name.strip()])
-    _check(arguments)
+    methods = chosen(arguments.methods)
+    check_numbers(arguments)
+    outputs = {"--out": arguments.out, "--history": arguments.history, "--json": arguments.json}
+    check_outputs(outputs, inputs_of(arguments), arguments.overwrite)
     device = device_of(arguments.device)
     model = load_model(arguments.model, arguments.weights, device)
-    if arguments.history and not any(is_mask_method(m, model) for m in methods.values()):
+    counted = Counted(model)
+    made, unsuited = made_for(counted, methods, arguments)
+    if arguments.history and not any(is_mask_method(method) for method in made.values()):
         raise CallError("--history needs a method that optimizes a mask, such as igos.")
     reader = Reader(model)
     image = reader.tensor(reader.picture(arguments.image))[None].to(device)
     probabilities = predict(model, image)[0]
-    target = _target(arguments.target, model, probabilities)
-    print(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
-    results = attribute_all(methods, model, image, target, arguments)
+    target = int(probabilities.argmax())
+    if arguments.target is not None:
+        target = target_of(arguments.target, model, len(probabilities))
+    show(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
+    labels = {name: method.label for name, method in methods.items()}
+    found = attribute_all(made, labels, counted, image, target, arguments)
+    lost = {name: Result(labels[name], problem=why) for name, why in unsuited.items()}
+    results = {name: {**lost, **found}[name] for name in methods}
+    missing = {n: r.problem if r.attributions is None else None for n, r in results.items()}
+    require_maps(missing, all(result.refused for result in found.values()))
+    for name, result in found.items():
+        if result.problem is not None:
+            say(f"{name} fails: {result.problem}")
     table = [result.record(name) for name, result in results.items()]
-    print(_as_text(table, results))
-    print(_caption(arguments))
-    top = probabilities.topk(min(5, len(probabilities)))
-    names = [name_of(model, int(i)) for i in top.indices]
-    rows = [Explained(r.method.label, r.attributions[0], r.curves) for r in results.values()]
-    predictions = list(zip(names, top.values.tolist(), strict=True))
-    reading = f"|map|, {arguments.reference} reference"
-    figure = explanation_figure(image[0], predictions, rows, name_of(model, target), reading)
-    with whole_file(arguments.out) as file:
-        figure.savefig(file, dpi=110)
-    print(f"wrote {arguments.out}")
+    writers: dict[Path, Any] = {
+        arguments.out: lambda: write_figure(
+            _figure(image, probabilities, target, model, results, arguments), arguments.out
+        )
+    }
     if arguments.history:
-        descents = {r.method.label: r.descent for r in results.values() if r.descent is not None}
-        with whole_file(arguments.history) as file:
-            history_figure(descents).savefig(file, dpi=110)
-        print(f"wrote {arguments.history}")
+        descents = {r.label: r.descent for r in results.values() if r.descent is not None}
+        writers[arguments.history] = lambda: write_figure(
+            history_figure(descents), arguments.history
+        )
     if arguments.json:
         report = {
             "target": {"class": target, "name": name_of(model, target)},
@@ -97,46 +124,50 @@ def run(arguments: argparse.Namespace) -> None:
             "protocol": _protocol(arguments),
             "versions": versions(),
         }
-        with whole_file(arguments.json) as file:
-            file.write_text(json.dumps(report, indent=1) + "\n")
-        print(f"wrote {arguments.json}")
+        writers[arguments.json] = lambda: write_json(report, arguments.json)
+    finish(f"{_as_text(table, results)}\n{_caption(arguments)}", writers)
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    check_counts(arguments)
-    given = [Path(p) for p in (arguments.image, arguments.weights) if p]
-    check_output("--out", arguments.out, given, _PICTURES)
-    if arguments.history:
-        check_output("--history", arguments.history, [*given, arguments.out], _PICTURES)
-    if arguments.json:
-        others = [*given, arguments.out, arguments.history or arguments.out]
-        check_output("--json", arguments.json, others, (".json",))
-
-
-def _target(given: str | None, model: nn.Module, probabilities: Tensor) -> int:
-    if given is None:
-        return int(probabilities.argmax())
-    names = [name_of(model, i) for i in range(len(probabilities))]
-    target = int(given) if given.isdecimal() else names.index(given) if given in names else -1
-    if not 0 <= target < len(probabilities):
-        raise CallError(
-            f"--target is a class from 0 to {len(probabilities) - 1} or its name, "
-            f"but got {given!r}."
+def _figure(
+    image: Tensor,
+    probabilities: Tensor,
+    target: int,
+    model: nn.Module,
+    results: Mapping[str, Result],
+    arguments: argparse.Namespace,
+) -> Figure:
+    top = probabilities.topk(min(5, len(probabilities)))
+    names = [name_of(model, int(i)) for i in top.indices]
+    rows = [
+        Explained(
+            r.label,
+            None if r.attributions is None else r.attributions[0],
+            r.curves,
+            LEAST_MASK if r.descent else least_credit(float(probabilities[target]), image.numel()),
+            r.problem,
         )
-    return target
+        for r in results.values()
+    ]
+    predictions = list(zip(names, top.values.tolist(), strict=True))
+    reading = f"|map|, {arguments.reference} reference"
+    return explanation_figure(image[0], predictions, rows, name_of(model, target), reading)
 
 
-def _as_text(table: list[dict[str, Any]], results: dict[str, Result]) -> str:
+def _as_text(table: list[dict[str, Any]], results: Mapping[str, Result]) -> str:
     head = ("method", "insertion", "|insertion|", "deletion", "|deletion|", "seconds", "forwards",
             "gradients")  # fmt: skip
     keys = ("insertion", "insertion_abs", "deletion", "deletion_abs")
     lines = [f"{head[0]:18}" + "".join(f"{word:>12}" for word in head[1:])]
     for record in table:
-        label = results[record["method"]].method.label
-        scores = "".join(f"{record[key]:12.3f}" for key in keys)
+        label, why = results[record["method"]].label, record["reason"]
+        scores = "".join(f"{_number(record[key]):>12}" for key in keys)
         counts = f"{record['seconds']:12.1f}{record['forwards']:12d}{record['gradients']:12d}"
-        lines.append(f"{label:18}{scores}{counts}")
+        lines.append(f"{label:18}{scores}{counts}{f'  {why}' if why else ''}")
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"
 
 
 def _caption(arguments: argparse.Namespace) -> str:

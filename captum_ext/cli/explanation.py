@@ -3,88 +3,141 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from captum_ext._captum import Attribution, default_chunk
-from captum_ext.attr import MaskAttribution
-from captum_ext.attr.catalog import Method, accepted
-from captum_ext.cli.errors import as_call_error
-from captum_ext.cli.running import effort_of
+from captum_ext._captum import default_chunk
+from captum_ext._random import seeded
+from captum_ext._text import reason
+from captum_ext.attr import Configured, MaskAttribution
+from captum_ext.attr.catalog import accepted
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
+from captum_ext.evaluation.quiet import quiet
 from captum_ext.mask import Descent
 from captum_ext.metrics import deletion_curve, insertion_curve
 
 REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
+_CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
+_READINGS = {"": "sum", "_abs": "abs_sum"}
+SCORES = tuple(f"{name}{suffix}" for suffix in _READINGS for name in _CURVES)
+"""What is read of every map, by the names of the table."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """A method's map of the image, its scores and its cost."""
+    """What a method gave: a map of the image, its scores and its cost, as far as it came.
 
-    method: Method
-    attributions: Tensor
-    curves: dict[str, Curve]
-    cost: Cost
+    Args:
+        label: how the method is shown.
+        attributions: the map, (1, C, H, W); None if it failed.
+        curves: by the names of ``SCORES``; empty if they can't be read.
+        cost: of the map.
+        descent: how its mask was optimized, if it has one.
+        problem: why something of it is missing.
+        refused: whether it was a wrong argument, found before the model was asked.
+    """
+
+    label: str
+    attributions: Tensor | None = None
+    curves: dict[str, Curve] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
     descent: Descent | None = None
+    problem: str | None = None
+    refused: bool = False
 
     def record(self, name: str) -> dict[str, Any]:
-        scores = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
+        """A row of the table."""
+        areas = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
         return {
             "method": name,
-            **scores,
+            **{key: areas.get(key) for key in SCORES},
             "seconds": round(self.cost.seconds, 3),
             "forwards": self.cost.forwards,
             "gradients": self.cost.gradients,
+            "reason": self.problem,
         }
 
 
 def attribute_all(
-    methods: dict[str, Method],
-    model: nn.Module,
+    methods: Mapping[str, Configured],
+    labels: Mapping[str, str],
+    counted: Counted,
     image: Tensor,
     target: int,
     arguments: argparse.Namespace,
 ) -> dict[str, Result]:
+    """What each method gives; one that fails says why, and the others are unaffected.
+
+    Args:
+        methods: made for ``counted``.
+        labels: how they are shown.
+        counted: the model.
+        image: (1, C, H, W).
+        target: the class to explain.
+        arguments: of the command.
+    """
     results = {}
     chunk = arguments.batch_size or default_chunk((image,))
     options = {
-        **effort_of(arguments),
         "internal_batch_size": chunk,
         "perturbations_per_eval": chunk,
         "seed": arguments.seed,
         "show_progress": True,
     }
-    with tqdm(unit=" evaluations", leave=False) as bar:
-        counted = Counted(model, watch=bar.update)
+    asked: list[bool] = []
+    hook = counted.register_forward_pre_hook(lambda *_: asked.append(True))
+    with tqdm(unit=" evaluations", leave=False) as bar, hook:
+        counted.watch = bar.update
         for name, method in methods.items():
-            bar.set_description(method.label)
-            with as_call_error(f"{name}: "):
-                attribution = method.make(counted)
-                with measured(counted) as cost:
-                    credit, descent = _run(attribution, image, target, options)
-                curves = _curves(counted, image, credit, target, arguments)
-            results[name] = Result(method, credit, curves, cost, descent)
+            bar.set_description(labels[name])
+            result = results[name] = Result(labels[name])
+            asked.clear()
+            try:
+                credit = _explain(result, method, counted, image, target, options)
+                result.curves = _curves(counted, credit, image, target, arguments)
+            except Exception as error:
+                result.problem = reason(error)
+                result.refused = isinstance(error, ValueError | TypeError) and not asked
     return results
 
 
-def _run(
-    method: Attribution, image: Tensor, target: int, options: dict[str, Any]
-) -> tuple[Tensor, Descent | None]:
+def _explain(
+    result: Result,
+    method: Configured,
+    counted: Counted,
+    image: Tensor,
+    target: int,
+    options: dict[str, Any],
+) -> Tensor:
     """The map, and the history of an optimized mask."""
-    options = accepted(method, options)
-    if isinstance(method, MaskAttribution):
-        found = method.optimize(image, target=target, **options)
-        return found.attributions, found.descent
-    return method.attribute(image, target=target, **options), None
+    taken = accepted(method, options)
+    inner = method.method
+    with seeded(options["seed"], image.device), quiet(), measured(counted) as cost:
+        result.cost = cost
+        if isinstance(inner, MaskAttribution):
+            found = inner.optimize(image, target=target, **{**method.options, **taken})
+            credit, result.descent = found.attributions, found.descent
+        else:
+            credit = method.attribute(image, target=target, **taken)
+    if not isinstance(credit, Tensor):
+        raise TypeError(f"its attribution is not one map but {type(credit).__name__}")
+    if not credit.isfinite().all():
+        raise ValueError("its map holds nan or infinite values")
+    result.attributions = credit.detach()
+    return result.attributions
 
 
 def _curves(
-    model: nn.Module, image: Tensor, credit: Tensor, target: int, arguments: argparse.Namespace
+    model: Counted,
+    credit: Tensor,
+    image: Tensor,
+    target: int,
+    arguments: argparse.Namespace,
 ) -> dict[str, Curve]:
     settings = {
         "reference": REFERENCES[arguments.reference],
@@ -92,16 +145,14 @@ def _curves(
         "internal_batch_size": arguments.batch_size,
     }
     return {
-        key: curve(model, image, credit, target=target, reduction=reduction, **settings)
-        for reduction, suffix in (("sum", ""), ("abs_sum", "_abs"))
-        for key, curve in (
-            (f"insertion{suffix}", insertion_curve),
-            (f"deletion{suffix}", deletion_curve),
+        f"{name}{suffix}": curve(
+            model, image, credit, target=target, reduction=reduction, **settings
         )
+        for suffix, reduction in _READINGS.items()
+        for name, curve in _CURVES.items()
     }
 
 
-def is_mask_method(method: Method, model: nn.Module) -> bool:
+def is_mask_method(method: Configured) -> bool:
     """Whether the method optimizes a mask, so that it has a history."""
-    with as_call_error(f"{method.label}: "):
-        return isinstance(method.make(model), MaskAttribution)
+    return isinstance(method.method, MaskAttribution)

@@ -1,32 +1,167 @@
-"""Files the command writes: whole or not at all, and never over the user's image."""
+"""Files the command writes: whole or not at all, and never over a file that is not its own."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from captum_ext.cli.errors import CallError
+from matplotlib.figure import Figure
+
+from captum_ext._text import reason
+from captum_ext.cli.errors import CallError, WorkError
+from captum_ext.cli.say import show
+from captum_ext.evaluation.result import plain
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+MARK = "written by captum_ext"
+"""What every file of the command holds, near its beginning or its end."""
+# A PDF says who made it at its end, before a table of 20 bytes for each of its objects.
+_SEARCHED = 1 << 16
 
 
-def check_output(option: str, file: Path, inputs: list[Path], suffixes: tuple[str, ...]) -> None:
-    """Raises CallError unless the file can be written without harm."""
+def path(text: str) -> Path:
+    """A path as typed, for argparse; one that no file can have is refused.
+
+    >>> path("a.png").name
+    'a.png'
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("a path is not empty")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or str(error)
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} can't be used: {detail}") from None
+    return Path(text)
+
+
+def add_overwrite(command: argparse.ArgumentParser) -> None:
+    """Adds the option that lets outputs take the place of files of others."""
+    command.add_argument(
+        "--overwrite", action="store_true",
+        help="replace existing outputs that captum-ext did not write; never an input",
+    )  # fmt: skip
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file's content says that the command wrote it."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_SEARCHED)
+            stream.seek(max(0, file.stat().st_size - _SEARCHED))
+            return MARK.encode() in head or MARK.encode() in stream.read(_SEARCHED)
+    except OSError:
+        return False
+
+
+def check_outputs(
+    files: Mapping[str, Path | None], inputs: Iterable[Path | None], overwrite: bool
+) -> None:
+    """Raises CallError unless every output can be written without harm.
+
+    Args:
+        files: by option; JSON for ``--json``, pictures for all others.
+        inputs: files and folders that the command reads.
+        overwrite: whether existing files of others may be replaced, but never an input.
+    """
+    taken: dict[str, str] = {}
+    known = [source for source in inputs if source is not None]
+    for option, file in files.items():
+        if file is None:
+            continue
+        _check_place(option, file, (".json",) if option == "--json" else PICTURES)
+        # Of one name in the eyes of some file systems.
+        name = str(file.resolve()).casefold()
+        if name in taken:
+            raise CallError(f"{option} would overwrite {file}, which is also {taken[name]}.")
+        taken[name] = option
+        if file.exists():
+            _check_existing(option, file, known, overwrite)
+
+
+def _check_place(option: str, file: Path, suffixes: tuple[str, ...]) -> None:
     if file.suffix.lower() not in suffixes:
         raise CallError(f"{option} ends in one of {', '.join(suffixes)}, but got {file}.")
-    if file.is_dir() or not file.parent.is_dir():
+    if os.path.lexists(file) and not file.exists():
+        raise CallError(f"{option} is a link to nothing: {file}. Remove it, or name another file.")
+    folder = file.resolve().parent
+    if (file.exists() and not file.is_file()) or not folder.is_dir():
         raise CallError(f"{option} is a file in an existing folder, but got {file}.")
-    if not os.access(file.parent, os.W_OK):
-        raise CallError(f"{option} is in a folder that can be written to, but got {file}.")
-    if any(file.resolve() == other.resolve() for other in inputs):
-        raise CallError(f"{option} would overwrite {file}, which is also another argument.")
+    try:
+        # Permissions alone don't say it: a file system may be read-only or full of names.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CallError(
+            f"{option} is in a folder that can be written to, but got {file}: {error.strerror}."
+        ) from error
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises CallError unless a folder is there, or can be made, to write into."""
+    if os.path.lexists(folder) and not folder.exists():
+        raise CallError(f"{option} is a link to nothing: {folder}. Remove it, or name another.")
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{option} is a folder, but {folder} is a file.")
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise CallError(
+            f"{option} is a folder that can be written to, but got {folder}: {error.strerror}."
+        ) from error
+
+
+def _check_existing(option: str, file: Path, inputs: list[Path], overwrite: bool) -> None:
+    for source in inputs:
+        if source.is_file() and os.path.samefile(file, source):
+            raise CallError(f"{option} would overwrite {file}, which is also another argument.")
+        if source.is_dir() and not is_ours(file) and _holds(source, file):
+            raise CallError(f"{option} would overwrite {file}, which is among those of {source}.")
+    if not overwrite and not is_ours(file):
+        raise CallError(
+            f"{option} would overwrite {file}, which captum-ext did not write: name another file, "
+            "or add --overwrite."
+        )
+
+
+def _holds(folder: Path, file: Path) -> bool:
+    """Whether a folder holds the file, by whatever name or link."""
+    if folder.resolve() in file.resolve().parents:
+        return True
+    return any(p.is_file() and os.path.samefile(p, file) for p in folder.rglob("*"))
+
+
+def write_figure(figure: Figure, file: Path, dpi: int = 110) -> None:
+    """Writes a figure that says who wrote it."""
+    jpeg = file.suffix.lower() == ".jpg"
+    said: Any = {"pil_kwargs": {"comment": MARK}} if jpeg else {"metadata": {"Creator": MARK}}
+    with whole_file(file) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=file.suffix[1:].lower(), **said)
+
+
+def write_json(report: Mapping[str, Any], file: Path) -> None:
+    """Writes a report that says who wrote it."""
+    held = plain({"captum_ext": MARK, **report})
+    text = json.dumps(held, indent=1, default=str, allow_nan=False)
+    with whole_file(file) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
 def whole_file(file: Path) -> Iterator[Path]:
     """A path to write to, put in the file's place only when all went well."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".captum-ext-", suffix=file.suffix)
+    # Where the file is a link, what it leads to is replaced, and the link stays.
+    place = file.resolve()
+    # Not named as a picture: what a killed command leaves behind must not become an input.
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".captum-ext-", suffix=".part")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -34,6 +169,25 @@ def whole_file(file: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(file)
+        temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def finish(text: str, writers: Mapping[Path, Callable[[], Any]]) -> None:
+    """Writes every file, then shows the text: one that can't be written costs no other.
+
+    Raises:
+        WorkError: at the end, if a file could not be written.
+    """
+    lost, written = [], []
+    for file, write in writers.items():
+        try:
+            write()
+        except Exception as error:
+            lost.append(f"{file} can't be written: {reason(error)}")
+        else:
+            written.append(f"wrote {file}")
+    show("\n".join([text, *written]))
+    if lost:
+        raise WorkError("; ".join(lost))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from captum_ext.cli.output import whole_file
 from captum_ext.evaluation import Evaluation
 from captum_ext.evaluation.counts import sentences
 from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
+from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.bootstrap import too_few
 from captum_ext.metrics.compare import SIGNIFICANT
 
@@ -79,26 +81,32 @@ def _cost(record: Mapping[str, Any], column: str) -> str:
     return f"{value:.{digits}f} " if value == value else "- "
 
 
-def write_all(
+def names_of_files() -> list[str]:
+    """What a run writes beside its results, for `ResultFolder.claim`."""
+    return ["results.json", "results.csv", _per_example(), "curves.png", "report.html"]
+
+
+def _per_example() -> str:
+    return f"per_example.{'csv' if find_spec('pyarrow') is None else 'parquet'}"
+
+
+def writers(
     found: Evaluation, folder: Path, labels: Mapping[str, str], against: str
-) -> list[Path]:
-    """Writes every file of a run, each whole or not at all."""
-    written = [folder / "results.json", folder / "results.csv"]
-    with whole_file(written[0]) as file:
-        found.to_json(file, against)
-    with whole_file(written[1]) as file:
-        found.to_csv(file)
-    parquet = folder / "per_example.parquet"
-    with whole_file(parquet) as file:
-        has_parquet = write_parquet(file, found.per_example)
-    if not has_parquet:
-        parquet.unlink(missing_ok=True)
-        parquet = folder / "per_example.csv"
-        with whole_file(parquet) as file:
-            write_csv(file, found.per_example)
-    pictures = [folder / "curves.png", folder / "report.html"]
-    with whole_file(pictures[0]) as file:
-        found.plot(labels).savefig(file, dpi=120)
-    with whole_file(pictures[1]) as file:
-        found.to_html(file, labels, against)
-    return [*written, parquet, *pictures]
+) -> dict[Path, Callable[[], None]]:
+    """What writes each file of a run, whole or not at all."""
+    own = ResultFolder(folder)
+    rows: Callable[..., Any] = write_csv if _per_example().endswith("csv") else write_parquet
+    ways: list[Callable[[Path], Any]] = [
+        lambda file: found.to_json(file, against),
+        found.to_csv,
+        lambda file: rows(file, found.per_example),
+        lambda file: found.plot(labels).savefig(file, dpi=120),
+        lambda file: found.to_html(file, labels, against),
+    ]
+
+    def write(name: str, way: Callable[[Path], Any]) -> None:
+        with own.write(name) as temporary:
+            way(temporary)
+
+    pairs = zip(names_of_files(), ways, strict=True)
+    return {folder / name: partial(write, name, way) for name, way in pairs}

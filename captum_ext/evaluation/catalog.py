@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -83,6 +83,14 @@ METRICS["localization"] = lambda forward_func, reading: {
 }
 
 
+PRESETS: dict[str, Container[str]] = {
+    "insertion": Insertion.PRESETS,
+    "deletion": Deletion.PRESETS,
+    "information": INFORMATION_PRESETS,
+}
+"""The papers' settings that a name's metrics know."""
+
+
 def make_metrics(
     names: list[str], forward_func: Forward, reading: Reading
 ) -> dict[str, Metric | MetricCollection]:
@@ -97,6 +105,12 @@ def make_metrics(
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise ValueError(f"`metrics` are among {', '.join(METRICS)}, but got {unknown or names}.")
+    preset = reading.preset
+    if preset is not None and not any(preset in PRESETS.get(name, ()) for name in names):
+        knowing = [name for name, known in PRESETS.items() if preset in known]
+        raise ValueError(
+            f"`preset` {preset!r} belongs to {knowing}, none of which is among the metrics {names}."
+        )
     made: dict[str, Metric | MetricCollection] = {}
     for name in names:
         made |= METRICS[name](forward_func, reading)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from captum_ext._text import reason
 from captum_ext.evaluation.failures import stop_unless_its_own
 from captum_ext.evaluation.identity import digest_of_tensor
 
@@ -202,9 +203,9 @@ def _class(position: int, image: Tensor, target: Any) -> int | None:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line.
+    """An error in one line that is never empty.
 
-    >>> first_line(ValueError("no\\nand more")), first_line(ValueError())
-    ('no', 'ValueError')
+    >>> first_line(ValueError("no\\nand more"))
+    'no'
     """
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return reason(error)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target, Tensors
 
 MakeMethod = Callable[[nn.Module], Any]
@@ -96,18 +97,8 @@ def _say_why(error: Exception, answers: list[str]) -> None:
     if checked and str(error) and _raised_in(error).startswith(("captum.", "captum_ext.")):
         return
     raise RuntimeError(
-        f"The method that `make_method` makes fails with {type(error).__name__}: "
-        f"{first_line(error)}"
+        f"The method that `make_method` makes fails with {reason(error, named=True)}"
     ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line.
-
-    >>> first_line(ValueError("no\\nyes")), first_line(AssertionError())
-    ('no', 'without a message')
-    """
-    return (str(error).splitlines() or [""])[0] or "without a message"
 
 
 def _raised_in(error: Exception) -> str:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
+from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.borrowed import Borrowed
-from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain, first_line
+from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
     Similarity,
@@ -324,9 +325,7 @@ def _run(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
                 f"`model` gets one value for {len(given[0])} example: `update` with more at a "
                 "time, or use 'keep'."
             ) from error
-        raise RuntimeError(
-            f"`model` fails on `inputs` with {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise RuntimeError(f"`model` fails on `inputs` with {reason(error, named=True)}") from error
 
 
 class DataRandomization(_SanityCheck):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from captum_ext._text import reason
+
 _NEVER_COPIED = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType, FrameType)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -48,10 +50,9 @@ def twin_of(model: nn.Module) -> nn.Module:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        why = (str(error).splitlines() or [""])[0]
         raise TypeError(
             f"`model` must be a module that can be copied, but `copy.deepcopy` failed with "
-            f"{type(error).__name__}: {why}"
+            f"{reason(error, named=True)}"
         ) from error
     return twin
 
