@@ -276,7 +276,7 @@ class MaskAttribution(GradientAttribution):
             depends = way.shape[1] == 1 or bool((way != way[:, :1]).any())
         warnings.warn(
             f"nothing was deleted for {which}: {self._why_nothing(depends, max_forwards)}",
-            stacklevel=4,
+            stacklevel=5,  # the caller of `attribute`
         )
 
     def _why_nothing(self, depends: bool, max_forwards: int | None) -> str:

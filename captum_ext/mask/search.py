@@ -37,7 +37,8 @@ class Backtracking:
         most_trials: trials of one search, after which the mask stays where it is.
         patience: searches in a row without an accepted step after which an example has converged.
         jumps: shares of the cells whose deletion lowers the scores, which go to 0 at once; empty
-            for none.
+            for none. On a table of 143 rows I-GOS leaves 105 maps empty without jumps, 8 with these
+            two, and 7 with the five shares 1, .7, .5, .35 and .25, for an eighth more evaluations.
 
     >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
     >>> search = Backtracking(initial=0.8, shrink=0.5)
