@@ -201,7 +201,7 @@ class ImageClassifier(nn.Module):
             model, chosen = _from_file(name, choices, Path(weights))
         else:
             raise ValueError(
-                f"`weights` of {name} is one of {[*choices.__members__, 'DEFAULT']}, a file or "
+                f"`weights` of {name} is one of {[*choices.__members__]}, a file or "
                 f"None, but got {weights!r}."
             )
         names = chosen.meta["categories"]

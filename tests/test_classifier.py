@@ -317,7 +317,9 @@ CALLS = {
     "information": lambda net, x: accuracy_information_curve(net, x, x, target=1),
     "parameters": lambda net, x: ParameterRandomization(IntegratedGradients).update(net, x, 1),
     "data": lambda net, x: DataRandomization(IntegratedGradients).update(net, net, x, 1),
-    "compiled": lambda net, x: Insertion(torch.compile(net)).update(x, x, target=1),
+    "compiled": lambda net, x: Insertion(torch.compile(net, backend="eager")).update(
+        x, x, target=1
+    ),
     "parallel": lambda net, x: Insertion(nn.DataParallel(net)).update(x, x, target=1),
 }
 
@@ -410,9 +412,9 @@ def test_a_file_says_which_network_it_is_of(tmp_path, monkeypatch):
 
 
 def test_a_file_keeps_the_crop_of_the_weights_it_is_named_after(tmp_path):
-    network = models.get_model("resnet50", weights=None)
-    chosen = models.ResNet50_Weights.IMAGENET1K_V1
+    network = models.get_model("regnet_x_400mf", weights=None)
+    chosen = models.RegNet_X_400MF_Weights.IMAGENET1K_V1
     for name, size in ((Path(chosen.url).name, 256), ("mine.pth", 232)):
         torch.save(network.state_dict(), tmp_path / name)
-        ours = ImageClassifier.from_torchvision("resnet50", str(tmp_path / name))
+        ours = ImageClassifier.from_torchvision("regnet_x_400mf", str(tmp_path / name))
         assert ours.transform.transform.resize_size == [size]

@@ -307,8 +307,11 @@ class Twice(nn.Module):
         (lambda: GradCam(CONV, CONV[0], "tokens"), "`layer` must give tokens"),
         (lambda: GradCam(CONV, None, len), "`reshape` as a function needs the `layer`"),
         (lambda: GradCam(CONV, None, "rows"), "`reshape` is None.*got 'rows'"),
-        (lambda: GradCam(torch.compile(CONV)), "it is compiled: give the module"),
-        (lambda: GradCam(nn.Sequential(torch.compile(CONV[0]), *CONV[1:])), "'0' is compiled"),
+        (lambda: GradCam(torch.compile(CONV, backend="eager")), "it is compiled: give the module"),
+        (
+            lambda: GradCam(nn.Sequential(torch.compile(CONV[0], backend="eager"), *CONV[1:])),
+            "'0' is compiled",
+        ),
         (lambda: GradCam(torch.jit.trace(CONV, torch.rand(1, 3, 4, 4))), "traced or scripted"),
         (lambda: GradCam(ImageClassifier(torch.jit.script(CONV), [0] * 3, [1] * 3)), "traced or"),
     ],
