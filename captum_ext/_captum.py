@@ -32,6 +32,7 @@ __all__ = [
     "format_output",
     "fresh",
     "log_usage",
+    "no_gradient_said",
     "require_scores",
 ]
 
@@ -296,7 +297,7 @@ class Score:
     def _value_and_gradient(
         self, points: Tensors, rows: Tensor | None
     ) -> tuple[Tensor | None, Tensors]:
-        with _no_gradient_said():
+        with no_gradient_said():
             if not self.knows_value:
                 return None, self._replaced_gradient(points, rows)
             leaves = tuple(p.detach().requires_grad_() for p in points)
@@ -499,7 +500,8 @@ _WITHOUT_GRAPH = (
 
 
 @contextmanager
-def _no_gradient_said() -> Iterator[None]:
+def no_gradient_said() -> Iterator[None]:
+    """Turns torch's words for a missing graph into ours."""
     try:
         yield
     except RuntimeError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
-from captum_ext._captum import Attribution, log_usage
+import torch
+from torch import Tensor
+
+from captum_ext._captum import Attribution, fresh, log_usage, no_gradient_said
 from captum_ext._typing import Inputs
 
 
@@ -35,6 +39,15 @@ class Configured(Attribution):
 
     @log_usage()
     def attribute(self, inputs: Inputs, *args: Any, **kwargs: Any) -> Any:
-        """What the method gives, with the chosen arguments."""
-        chosen = {k: v(inputs) if callable(v) else v for k, v in self.options.items()}
-        return self.method.attribute(inputs, *args, **{**chosen, **kwargs})
+        """What the method gives, with the chosen arguments; it is handed copies of tensors."""
+        with ExitStack() as stack:
+            stack.enter_context(no_gradient_said())
+            if torch.is_inference_mode_enabled():
+                stack.enter_context(torch.inference_mode(False))
+            given = tuple(map(_leaf, inputs)) if isinstance(inputs, tuple) else _leaf(inputs)
+            chosen = {k: v(given) if callable(v) else v for k, v in self.options.items()}
+            return self.method.attribute(given, *fresh(args), **fresh({**chosen, **kwargs}))
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().clone().requires_grad_(x.requires_grad)
