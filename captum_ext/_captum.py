@@ -234,9 +234,6 @@ class Score:
             stack.enter_context(torch.random.fork_rng(devices))
             for kind in self.autocast:
                 stack.enter_context(torch.autocast(kind, enabled=False))
-                # Weights that were cast in inference mode or without a graph stay so in the cache.
-                torch.clear_autocast_cache()
-                stack.callback(torch.clear_autocast_cache)
             stack.enter_context(_kept_buffers(self.forward_func))
             yield self
 

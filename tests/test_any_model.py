@@ -160,6 +160,11 @@ def test_all_that_is_the_callers_stays_bit_for_bit(ask, fails_at, error, target,
 
 @over(EVERYONE)
 def test_autocast_is_the_models_alone(ask, model, images):
+    def half(x):
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        return model(x)
+
     def single(x):
         with torch.autocast("cpu", enabled=False):
             return model(x)
@@ -167,8 +172,8 @@ def test_autocast_is_the_models_alone(ask, model, images):
     plain = ask(model, images, target=1)
     with torch.autocast("cpu", torch.bfloat16):
         assert_equal(ask(single, images, target=1), plain)
-        half = ask(model, images, target=1)
-    for ours, expected in zip(half, plain, strict=True):
+        found = ask(half, images, target=1)
+    for ours, expected in zip(found, plain, strict=True):
         assert ours.dtype == expected.dtype
         assert ours.isfinite().all() or not expected.isfinite().all()
         near = torch.corrcoef(torch.stack([ours.flatten(), expected.flatten()]).nan_to_num())

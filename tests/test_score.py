@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from captum_ext._captum import Score, default_chunk, fresh
+from captum_ext._captum import Score, default_chunk, format_inputs, fresh
 
 
 def weighted(x, weight):
@@ -96,13 +96,17 @@ def test_no_tensor_is_handed_out_twice(inputs):
     assert len(set(places)) == 7
 
 
-def test_a_weight_cast_without_a_graph_does_not_stay_in_the_callers_cache(inputs):
-    layer = torch.nn.Linear(2, 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        score = Score(layer, inputs, 0)
-        with score.borrowed():
-            score(inputs)
-        assert layer(inputs[0]).requires_grad
+def test_values_outlive_an_output_that_the_next_call_writes_over(inputs):
+    output = torch.empty(1, dtype=torch.float64)
+    wide = tuple(x.double() for x in inputs)
+    score = Score(lambda x: output.copy_(x[:, 0]), wide, chunk=1)
+    assert score(wide).tolist() == [1, 3, 5]
+
+
+def test_inputs_of_inference_mode_are_copied_out_of_it():
+    with torch.inference_mode():
+        (copied,) = format_inputs(torch.ones(1, 2))
+    assert not copied.is_inference()
 
 
 def test_arrays_and_tensors_in_arguments_are_copied_however_deep():
