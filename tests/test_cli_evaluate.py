@@ -238,6 +238,17 @@ def test_classes_come_from_sub_folders_by_name_number_or_order(folder, capsys):
     assert "not the model's 4 classes" in refused(capsys, images=str(images))
 
 
+def test_images_without_label_are_left_out_where_others_have_one(folder, capsys):
+    Path("labels.csv").write_text("0.png,cat\n")
+    assert evaluate("--labels", "labels.csv", "--all-images") == 0
+    assert "1 of 5 images have a label; the others are left out" in capsys.readouterr().err
+    assert results()["examples"] == {"seen": 5, "kept": 1, "unlabeled": 0}
+    options = ("--labels", "labels.csv", "--all-images", "--unlabeled", "predict")
+    assert evaluate(*options, out="other") == 0
+    assert "4 of 5 images have no label" in capsys.readouterr().out
+    assert results("other")["examples"]["unlabeled"] == 4
+
+
 def test_only_correctly_classified_images_are_kept_unless_asked(folder):
     Path("labels.csv").write_text("file,class\n" + "".join(f"{k}.png,bee\n" for k in range(5)))
     assert evaluate("--labels", "labels.csv", "--all-images", out="all") == 0

@@ -39,6 +39,7 @@ from captum_ext.cli.say import say
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics
+from captum_ext.evaluation.run import UNLABELED
 from captum_ext.evaluation.store import OtherRunError
 from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.compare import SMALLEST
@@ -81,6 +82,12 @@ def add_to(commands: Any) -> None:
     add("--smallest-difference", type=float, default=SMALLEST, metavar="SHARE", help="differences "
         "below this share of a score's range do not count (default %(default)s)")  # fmt: skip
     add("--all-images", action="store_true", help="also images that the model gets wrong")
+    add(
+        "--unlabeled",
+        choices=UNLABELED,
+        help="images without a label: explain the class that the "
+        "model predicts, or leave them out (default: skip where others have one, else predict)",
+    )
     add("--limit", type=int, metavar="N", help="only the first N images, spread over the folder")
     add_effort_options(sub, steps=50, n_masks=1000)
     add("--out", type=path, default=Path("evaluation"), metavar="DIR", help="default: evaluation")
@@ -101,7 +108,13 @@ def run(arguments: argparse.Namespace) -> None:
         _check_against(arguments, methods)
         metrics = _metrics(arguments, model, bool(data.annotations))
         progress = Progress(silent=not is_first())
-        labeled = any(data.target(name) is not None for name in data.files)
+        n_labeled = sum(data.target(name) is not None for name in data.files)
+        labeled = n_labeled > 0
+        unlabeled = arguments.unlabeled or ("skip" if labeled else "predict")
+        if 0 < n_labeled < len(data):
+            does = {"skip": "left out", "predict": "explained by the model's prediction"}
+            say(f"{n_labeled} of {len(data)} images have a label; the others are {does[unlabeled]} "
+                "(--unlabeled)")  # fmt: skip
         say(f"{len(data)} images, {len(methods)} methods: {', '.join(methods)}")
         try:
             found = evaluate(
@@ -115,6 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
                 resume=not arguments.restart,
                 names=[printable(name) for name in data.files],
                 only_correct=labeled and not arguments.all_images,
+                unlabeled=unlabeled,
                 internal_batch_size=arguments.batch_size,
                 progress=progress,
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_ext.evaluation import Evaluation
-from captum_ext.evaluation.counts import sentences
+from captum_ext.evaluation.counts import on_labels, sentences
 from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
 from captum_ext.evaluation.store_files import ResultFolder
@@ -37,7 +37,7 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
         lines += _lines(found, labels, part, score)
     lines += _lines(found, labels, ["seconds", "forwards", "gradients"], _cost)
     lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
-    lines += sentences(found, labels)
+    lines += [*filter(None, [on_labels(found)]), *sentences(found, labels)]
     if len(found.methods) > 1:
         lines += ["", *_compared(found, labels, against)]
     few = [too_few(count.n) for counts in found.counts.values() for count in counts.values()]

@@ -93,6 +93,15 @@ def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images"
     return lines
 
 
+def on_labels(found: Evaluation, what: str = "images") -> str:
+    """Says how many examples have no label; nothing where all have one."""
+    n, n_kept = found.n_unlabeled, len(found.kept)
+    if n == 0:
+        return ""
+    who = f"none of {n_kept} {what} has a" if n == n_kept else f"{n} of {n_kept} {what} have no"
+    return f"{who} label: explained is the class that the model predicts"
+
+
 def _text(found: Evaluation, count: Count, n_seen: int, what: str) -> str:
     own = {r: n - found.reasons.get(r, 0) for r, n in count.reasons.items()}
     said = ", ".join(f"{n} x {reason}" for reason, n in own.items() if n)

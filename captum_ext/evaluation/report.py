@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captum_ext.evaluation.counts import sentences
+from captum_ext.evaluation.counts import on_labels, sentences
 from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
 from captum_ext.evaluation.significance import Difference
 from captum_ext.metrics.bootstrap import too_few
@@ -70,6 +70,8 @@ def write_report(
 
 def _head(found: Evaluation, names: Mapping[str, str]) -> str:
     model = found.settings.get("model_name") or found.settings.get("model")
+    said = on_labels(found)
+    about_labels = f" {said[:1].upper()}{said[1:]}." if said else ""
     lines = "".join(
         f"<li><b>{escape(column)}</b>{_value(found, column, one.first)}: "
         f"{escape(one.sentence(names))}</li>"
@@ -77,7 +79,8 @@ def _head(found: Evaluation, names: Mapping[str, str]) -> str:
     )
     return (
         f"<h1>Which map to trust?</h1><p class=lead>{len(found.methods)} methods, "
-        f"{len(found.kept)} of {len(found.seen)} images, model {escape(str(model))}.</p>"
+        f"{len(found.kept)} of {len(found.seen)} images, model {escape(str(model))}."
+        f"{about_labels}</p>"
         f"<div class=best><h3>Best by each score</h3><ul>{lines}</ul>"
         "<p class=note>Every pair of methods is tested image by image, as in the table below, and "
         "corrected for all pairs. Intervals overlap more often than differences are due to "

@@ -313,6 +313,11 @@ class Evaluation:
         """How many examples are left out entirely, by reason."""
         return dict(Counter(one.reason for one in self.seen if one.reason is not None))
 
+    @property
+    def n_unlabeled(self) -> int:
+        """How many of the kept examples have no label: the model's prediction is explained."""
+        return sum(not one.labeled for one in self.kept)
+
     def picture_of(self, position: int, method: str | None = None) -> bytes | None:
         """The small picture of an example (JPEG), or of a method's map of it (grey JPEG)."""
         if method is None:
@@ -348,7 +353,8 @@ class Evaluation:
                            for m, c in by_method.items()}
                     for name, by_method in self.curves.items()
                 },
-                "examples": {"seen": len(self.seen), "kept": len(self.kept)},
+                "examples": {"seen": len(self.seen), "kept": len(self.kept),
+                             "unlabeled": self.n_unlabeled},
                 "excluded": {
                     "examples": self.reasons,
                     "methods": self.unsuited,

@@ -33,6 +33,7 @@ from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store import Result, Seen, Store, opened
 from captum_ext.evaluation.thumbnails import map_thumbnail, thumbnail
 
+UNLABELED = ("predict", "skip")
 Progress = Callable[[str, int, int], Any]
 """Is told what begins, how many groups of a method are done, and of how many (0: unknown)."""
 
@@ -49,6 +50,7 @@ def evaluate(
     resume: bool = True,
     names: Sequence[str] | None = None,
     only_correct: bool = False,
+    unlabeled: str = "predict",
     internal_batch_size: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -66,7 +68,7 @@ def evaluate(
             it is a module.
         data: (image, target) or (image, target, mask) items without a batch dimension, or a
             DataLoader or other iterable of batches of them, in an order that does not change.
-            A target of None is the model's prediction. Data that can be indexed is read only
+            A target of None is no label, see ``unlabeled``. Data that can be indexed is read only
             where something is to be done, and an item that raises OSError or ValueError is
             excluded. All processes get the same data.
         methods: attribution methods of ``forward_func`` by name; give those that need more than
@@ -79,6 +81,8 @@ def evaluate(
         resume: whether to go on with what ``out`` holds, or to start anew.
         names: of the examples, for tables and the report.
         only_correct: leaves out, and counts, examples that the model gets wrong.
+        unlabeled: of examples without a label "predict" explains the class that the model
+            predicts, and counts them in `Evaluation.n_unlabeled`; "skip" leaves them out.
         internal_batch_size: rows per model call of methods that ask; None bounds memory.
         settings: anything else that decides the numbers (the data's files, the model's name):
             a folder is only resumed with the same, and the report shows it.
@@ -100,13 +104,17 @@ def evaluate(
     """
     readers, leaders = flat(metrics)
     check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
-    what = about(forward_func, data, methods, readers, batch_size, seed, only_correct, settings)
+    if unlabeled not in UNLABELED:
+        raise ValueError(f"`unlabeled` is one of {[*UNLABELED]}, but got {unlabeled!r}.")
+    more = {"unlabeled": unlabeled, **(settings or {})}
+    what = about(forward_func, data, methods, readers, batch_size, seed, only_correct, more)
     job = _Job(
         forward_func,
         methods,
         {name: alone(readers[name]) for name in dict.fromkeys(leaders.values())},
         seed,
         only_correct,
+        unlabeled,
         internal_batch_size,
     )
     with opened(None if out is None else Path(out), what, resume) as store:
@@ -131,6 +139,7 @@ class _Job:
     metrics: Mapping[str, Metric]
     seed: int
     only_correct: bool
+    unlabeled: str
     internal_batch_size: int | None
 
 
@@ -169,7 +178,7 @@ def _work(
         lacking = [name for name in job.methods if (number, name) not in finished]
         if not lacking:
             continue
-        screened = screen(job.forward_func, group, job.only_correct)
+        screened = screen(job.forward_func, group, job.only_correct, job.unlabeled)
         seen = [_seen(one) for one in screened]
         for name in lacking:
             tell(name, n_done, n_groups * len(job.methods))
@@ -185,7 +194,7 @@ def _seen(one: Screened) -> Seen:
     picture = None if example.image is None else _picture(thumbnail, example.image)
     return Seen(
         example.position, example.digest, _in_store(one.target), one.prediction, one.probability,
-        one.reason, picture,
+        one.reason, picture, example.target is not None,
     )  # fmt: skip
 
 

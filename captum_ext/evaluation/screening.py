@@ -26,7 +26,9 @@ class Screened:
     reason: str | None
 
 
-def screen(forward_func: Forward, group: list[Example], only_correct: bool) -> list[Screened]:
+def screen(
+    forward_func: Forward, group: list[Example], only_correct: bool, unlabeled: str = "predict"
+) -> list[Screened]:
     """Each example with the model's prediction; one forward pass each.
 
     The probability is that of the class that is explained.
@@ -38,13 +40,17 @@ def screen(forward_func: Forward, group: list[Example], only_correct: bool) -> l
     images = [example.image for example in group if example.image is not None]
     if len(images) > 1 and all(outside_unit(forward_func, image) for image in images):
         require_unit_images(forward_func, images)
-    return [_screen(forward_func, example, only_correct) for example in group]
+    return [_screen(forward_func, example, only_correct, unlabeled) for example in group]
 
 
-def _screen(forward_func: Forward, example: Example, only_correct: bool) -> Screened:
+def _screen(
+    forward_func: Forward, example: Example, only_correct: bool, unlabeled: str
+) -> Screened:
     if example.image is None:
         return _out(example, torch.empty(0), f"{example.failure}")
     image = example.image
+    if example.target is None and unlabeled == "skip":
+        return _out(example, image, "no label")
     if isinstance(forward_func, nn.Module):
         image = image.to(device_of(forward_func))
     if not image.is_floating_point():

@@ -31,7 +31,7 @@ _SCHEMA = (
     "CREATE TABLE run (content TEXT, unknown TEXT, session TEXT, checksum INTEGER)",
     """CREATE TABLE seen (
         position INTEGER PRIMARY KEY, digest TEXT, target INTEGER, prediction INTEGER,
-        probability REAL, reason TEXT, picture BLOB, checksum INTEGER)""",
+        probability REAL, reason TEXT, picture BLOB, labeled INTEGER, checksum INTEGER)""",
     """CREATE TABLE result (
         position INTEGER, method TEXT, seconds REAL, forwards REAL, gradients REAL,
         reasons TEXT, states BLOB, picture BLOB, checksum INTEGER,
@@ -47,7 +47,11 @@ _MERGED = {"result": ("position", "method"), "seen": ("position",), "done": ("nu
 
 @dataclass(frozen=True)
 class Seen:
-    """An example as it was met; ``reason`` says why it is left out, None that it isn't."""
+    """An example as it was met.
+
+    ``reason`` says why it is left out, None that it isn't; ``labeled`` whether its data has a
+    class, which is the model's prediction otherwise.
+    """
 
     position: int
     digest: str
@@ -56,6 +60,7 @@ class Seen:
     probability: float | None
     reason: str | None
     picture: bytes | None
+    labeled: bool = True
 
 
 @dataclass(frozen=True)
@@ -476,7 +481,8 @@ def _undo(part: sqlite3.Connection, row: int) -> None:
 
 def _summed(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A row as SQLite will give it back, with a checksum."""
-    kept = tuple(None if isinstance(v, float) and v != v else v for v in row)
+    plain = (int(v) if isinstance(v, bool) else v for v in row)
+    kept = tuple(None if isinstance(v, float) and v != v else v for v in plain)
     return (*kept, _checksum(kept))
 
 

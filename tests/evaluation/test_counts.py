@@ -79,7 +79,7 @@ def test_reasons_are_those_of_each_column_and_method(net):
     }
     plain, fussy = (found.counts["insertion"][m] for m in ("plain", "fussy"))
     assert (plain.n, plain.reasons) == (5, left_out)
-    own = {"not this one": 1, "attributions not finite": 1}
+    own = {"RuntimeError: not this one": 1, "attributions not finite": 1}
     assert (fussy.n, fussy.reasons) == (3, left_out | own)
     unmarked = {"no annotation": 1, "annotation empty": 1}
     assert found.counts["roc_auc"]["plain"].reasons == left_out | unmarked
@@ -108,3 +108,33 @@ def test_only_where_nothing_is_missing_nothing_was_left_out(net, tmp_path):
     found.to_html(tmp_path / "page.html")
     assert "Nothing was left out" in (tmp_path / "page.html").read_text()
     assert "left out" not in as_text(found, {m: m for m in found.methods}, "plain")
+
+
+def mixed(n_labeled, n):
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.rand(3, 20, 16, generator=generator), 1 if k < n_labeled else None)
+            for k in range(n)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_labeled", "words"), [(1, "4 of 5 images have no label"),
+                                                  (0, "none of 5 images has a label")])  # fmt: skip
+def test_predictions_for_labels_are_counted_and_said(n_labeled, words, net, tmp_path):
+    found = evaluate(net, mixed(n_labeled, 5), {"a": Saliency(net)},
+                     {"insertion": Insertion(net, n_steps=2)}, batch_size=2, seed=0,
+                     out=tmp_path / "out")  # fmt: skip
+    assert found.n_unlabeled == 5 - n_labeled
+    assert words in as_text(found, {"a": "a"}, "a")
+    found.to_html(tmp_path / "page.html")
+    assert words.capitalize() in (tmp_path / "page.html").read_text()
+    assert found.as_dict()["examples"] == {"seen": 5, "kept": 5, "unlabeled": 5 - n_labeled}
+
+
+def test_examples_without_label_can_be_left_out(net):
+    how, what = {"a": Saliency(net)}, {"insertion": Insertion(net, n_steps=2)}
+    given = {"methods": how, "metrics": what, "batch_size": 2, "seed": 0}
+    found = evaluate(net, mixed(1, 5), unlabeled="skip", **given)
+    assert found.counts["insertion"]["a"].reasons == {"no label": 4}
+    assert (found.n_unlabeled, found.counts["insertion"]["a"].n) == (0, 1)
+    assert "label:" not in as_text(found, {"a": "a"}, "a")
+    with pytest.raises(ValueError, match=r"`unlabeled` is one of.*got 'guess'"):
+        evaluate(net, mixed(1, 5), unlabeled="guess", **given)
