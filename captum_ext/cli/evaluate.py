@@ -36,6 +36,7 @@ from captum_ext.cli.running import (
     require_maps,
 )
 from captum_ext.cli.say import say
+from captum_ext.cli.shown import shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics
@@ -195,17 +196,21 @@ def _data(arguments: argparse.Namespace, model: nn.Module) -> tuple[Folder, list
 def _classes(model: nn.Module, data: Folder) -> Classes:
     """The model's classes, from its answer to the first image that it takes."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    problem = CallError(f"IMAGES {data.folder} holds no image that can be read.")
-    for k in range(len(data)):
+    problem: CallError | None = None
+    for k, name in enumerate(data.files):
         try:
             n = predict(model, data[k][0][None].to(device)).shape[1]
-        except ValueError:
+        except ValueError as error:
+            problem = problem or CallError(
+                f"IMAGES {data.folder} holds no image that can be read: {name} {error}."
+            )
             continue
         except CallError as error:
             # Perhaps it is the image: another may suit the model.
             problem = error
             continue
         return Classes([name_of(model, i) for i in range(n)])
+    assert problem is not None, "a folder holds an image"
     raise problem
 
 
@@ -230,19 +235,15 @@ def _metrics(arguments: argparse.Namespace, model: nn.Module, annotated: bool) -
 
 def _settings(arguments: argparse.Namespace, data: Folder) -> dict[str, Any]:
     return {
-        "images": _shown(arguments.images),
+        "images": shown(arguments.images),
         "n_images": len(data),
-        "model_name": arguments.model,
-        "weights": arguments.weights,
-        "annotations": _shown(arguments.annotations),
-        "labels": _shown(arguments.labels),
+        "model_name": shown(arguments.model),
+        "weights": shown(arguments.weights),
+        "annotations": shown(arguments.annotations),
+        "labels": shown(arguments.labels),
         "preset": arguments.preset,
         "internal_batch_size": arguments.batch_size,
     }
-
-
-def _shown(file: Path | None) -> str | None:
-    return None if file is None else printable(str(file))
 
 
 def _finish(
@@ -257,7 +258,7 @@ def _finish(
     against = arguments.against if arguments.against in found.methods else found.methods[0]
     found.smallest = arguments.smallest_difference
     found.unsuited, found.notes = dict(unsuited), list(notes)
-    found.command = printable(f"{launcher()} {arguments.command_line}")
+    found.command = f"{launcher()} {shown_command(arguments.command_line)}"
     labels = {name: METHODS[name].label for name in found.methods}
     finish(as_text(found, labels, against), writers(found, arguments.out, labels, against))
     _require_maps(found)

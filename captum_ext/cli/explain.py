@@ -40,6 +40,7 @@ from captum_ext.cli.running import (
     target_of,
 )
 from captum_ext.cli.say import say, show
+from captum_ext.cli.shown import shown
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
@@ -180,9 +181,9 @@ def _caption(arguments: argparse.Namespace) -> str:
 
 def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
-        "model": arguments.model,
-        "weights": arguments.weights,
-        "image": None if arguments.image is None else str(arguments.image),
+        "model": shown(arguments.model),
+        "weights": shown(arguments.weights),
+        "image": shown(arguments.image),
         "reference": arguments.reference,
         "curve_steps": 20,
         **effort_of(arguments),

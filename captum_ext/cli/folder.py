@@ -17,11 +17,12 @@ from torch import Tensor
 from captum_ext.cli.annotations import Annotation
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.pictures import SUFFIXES, PictureError, Reader
+from captum_ext.evaluation.store_files import ForeignFileError, ResultFolder
 
 # Suffixes of pictures that a folder may hold beside those that are read.
 _OTHER = (".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pbm", ".pgm", ".svg")
-# The mark of a folder of results, and the pictures among them.
-_MARK, _DRAWN = "run.lock", ("curves.png",)
+# The picture that a run draws in its folder of results.
+_DRAWN = "curves.png"
 _Said = TypeVar("_Said")
 
 
@@ -76,15 +77,24 @@ def _walk(
     except OSError as error:
         notes.append(f"IMAGES: {folder} can't be read ({error.strerror}): what it holds is missing")
         return
-    drawn = _DRAWN if any(entry.name == _MARK for entry in entries) else ()
     for entry in entries:
         real = os.path.realpath(entry.path)
-        if real in left_out or entry.name in drawn or entry.name.startswith(".captum-ext-"):
+        if real in left_out or entry.name.startswith(".captum-ext-"):
+            continue
+        if entry.name == _DRAWN and _is_result(folder):
             continue
         if not os.path.isdir(real):
             yield entry.path
         elif real not in above:
             yield from _walk(entry.path, left_out, above, notes)
+
+
+def _is_result(folder: str) -> bool:
+    """Whether the curves in a folder are those that a run drew."""
+    try:
+        return ResultFolder(Path(folder)).owns(_DRAWN)
+    except ForeignFileError:
+        return False
 
 
 def assigned(
@@ -118,11 +128,12 @@ def assigned(
             )
         else:
             names.setdefault(meant[0], name)
-    sentence = f"{option} names {len(gone)} images that are not there, such as {gone[:1]}"
-    sentence = sentence.replace("[", "").replace("]", "")
-    if gone and len(gone) == len(said):
+    if not gone:
+        return found, []
+    sentence = f"{option} names {len(gone)} images that are not there, such as {gone[0]!r}"
+    if len(gone) == len(said):
         raise CallError(f"{sentence}: paths are relative to IMAGES.")
-    return found, [sentence] if gone else []
+    return found, [sentence]
 
 
 def _stem(file: str) -> str:

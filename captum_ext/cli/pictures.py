@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from captum_ext.classifier import Transform
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.models import channels_of, transform_of
+from captum_ext.cli.output import MARK
 from captum_ext.cli.say import say
 from captum_ext.evaluation.data import first_line
 
@@ -89,18 +90,21 @@ class Reader:
         if file is None:
             return coffee().convert(self.mode)
         image = decoded(file)
+        if image.info.get("Creator") == MARK or image.info.get("comment") == MARK.encode():
+            raise PictureError(file, "is a figure that captum-ext drew, and no photograph")
         if min(image.size) < _SMALLEST_SIDE:
             raise PictureError(
                 file,
                 f"is {image.width} x {image.height} pixels, too small to explain: both sides must "
                 f"have {_SMALLEST_SIDE} or more",
             )
+        picture = _converted(file, image, self.mode)
         if image.info.get(_FRAMES):
             self._say(file, "has several frames: the first is taken")
         if image.mode != self.mode:
             white = ", on white" if image.has_transparency_data else ""
             self._say(file, f"is of mode {image.mode}: taken as {self.mode}{white}")
-        return _converted(file, image, self.mode)
+        return picture
 
     def _say(self, file: Path, remark: str) -> None:
         if remark not in self._said:
@@ -212,10 +216,13 @@ def _eight_bits(file: Path, image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
         low, high = float(pixels.min()), float(pixels.max())
-        if not (low >= 0 and high <= 1):
-            found = f"from {low:g} to {high:g}" if np.isfinite(low + high) else "nan or infinite"
+        if not np.isfinite(low + high):
+            raise PictureError(file, "has nan or infinite pixels: write numbers in [0, 1]")
+        if low < 0 or high > 1:
             raise PictureError(
-                file, f"has floating point pixels in [0, 1] or is not read, but has them {found}"
+                file,
+                f"has floating point pixels from {low:g} to {high:g}, but they are read in "
+                "[0, 1]: divide them by the largest that is possible",
             )
         top = 1.0
     elif image.mode == "I" and image.format == "TIFF":

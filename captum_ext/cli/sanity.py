@@ -47,6 +47,7 @@ from captum_ext.cli.running import (
 )
 from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
 from captum_ext.cli.say import say
+from captum_ext.cli.shown import shown, shown_command
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.settings import versions
@@ -127,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
             "failed": lost,
             "protocol": _protocol(arguments, checks, targets),
             "versions": versions(),
-            "command": f"captum-ext {arguments.command_line}",
+            "command": f"captum-ext {shown_command(arguments.command_line)}",
         }
         writers[arguments.json] = lambda: write_json(report, arguments.json)
     text = [as_text(records, similarity, labels, checks), _caption(arguments, len(images))]
@@ -236,9 +237,9 @@ def _protocol(
     arguments: argparse.Namespace, checks: dict[str, ParameterRandomization], targets: Tensor
 ) -> dict[str, Any]:
     return {
-        "model": arguments.model,
-        "weights": arguments.weights,
-        "image": None if arguments.image is None else str(arguments.image),
+        "model": shown(arguments.model),
+        "weights": shown(arguments.weights),
+        "image": shown(arguments.image),
         "targets": targets.tolist(),
         **effort_of(arguments),
         **next(iter(checks.values())).protocol,

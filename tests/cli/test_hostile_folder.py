@@ -19,12 +19,15 @@ from torch import nn
 from torchvision import transforms
 from captum_ext import ImageClassifier
 
-def classifier():
+def classifier(names=("ant", "bee", "cat", "dog")):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
                         nn.Flatten(), nn.Linear(16, 4))
     steps = transforms.Compose([transforms.Resize((12, 14)), transforms.ToTensor()])
-    return ImageClassifier(net.eval(), [0.5] * 3, [0.5] * 3, ["ant", "bee", "cat", "dog"], steps)
+    return ImageClassifier(net.eval(), [0.5] * 3, [0.5] * 3, names, steps)
+
+def rude():
+    return classifier([f"{name}\\x1b]0;title\\x07" for name in ("ant", "bee", "cat", "dog")])
 """
 NAMES = ["=cmd|'A0.png", "\x1b[31mred\n.png", "\udcff.png", "<b>.png", "‮gnp.png", "-x.png"]
 
@@ -110,7 +113,52 @@ def test_a_run_beside_its_own_results_finds_the_same_images(monkeypatch):
     Path("../mine.py").replace("mine.py")
     absolute = os.path.abspath("results")
     for place, words in (("results", ["--out", "results"]), ("results", ["--out", absolute]),
-                         ("evaluation", []), ("evaluation", [])):  # fmt: skip
+                         ("evaluation", [])):  # fmt: skip
         assert main(["evaluate", ".", "--model", "mine.py:classifier", "--methods", "saliency",
                      "--metrics", "insertion", *words]) == 0  # fmt: skip
         assert sorted(rows(place)) == ["0.png", "1.png", "2.png"]
+
+
+def test_nothing_that_is_written_tells_of_the_machine(folder):
+    Path("labels.csv").write_text("".join(f"{k}.png,{k}\n" for k in range(3)))
+    Path("images/loop.png").symlink_to(folder / "images" / "loop.png")
+    call = ["evaluate", f"{folder}/images", f"--model={folder}/mine.py:classifier", "--methods",
+            "saliency", "--metrics", "insertion", "--labels", f"{folder}/labels.csv",
+            "--all-images", "--out", f"{folder}/out"]  # fmt: skip
+    for _ in range(2):
+        assert main(call) == 0
+        for name in ("results.json", "results.csv", "per_example.csv", "report.html"):
+            assert str(folder) not in Path("out", name).read_text(), name
+    command = json.loads(Path("out/results.json").read_text())["command"]
+    assert command == (
+        "captum-ext evaluate images --model=mine.py:classifier --methods saliency --metrics "
+        "insertion --labels labels.csv --all-images --out out"
+    )
+
+
+def test_no_name_reaches_the_terminal_raw(capfd):
+    for name in NAMES:
+        picture(name)
+    Path("images/bad\x1b[31m.png").write_bytes(b"no")
+    Path("labels.csv").write_text("gone\x1b[31m.png,ant\n" + "0.png,bee\n")
+    assert evaluate("--labels", "labels.csv", "--all-images") == 0
+    assert main(["explain", f"images/{NAMES[1]}", "--model", "mine.py:rude", "--methods",
+                 "saliency"]) == 0  # fmt: skip
+    for wrong in ("images/bad\x1b[31m.png", "gone\x1b]0;.png"):
+        assert main(["explain", wrong, "--model", "mine.py:rude"]) == 2
+    shown = capfd.readouterr()
+    assert "such as 'gone\\x1b[31m.png'" in shown.err
+    assert "\\x1b]0;title\\x07 (class " in shown.out
+    for text in (shown.out, shown.err):
+        assert not [c for c in text if c in "\x1b\x07\u202e" or "\udc80" <= c <= "\udcff"]
+
+
+def test_figures_of_this_program_are_no_photographs(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**8)
+    picture("x.png")
+    for name in ("figure.png", "figure.jpg"):
+        assert main(["explain", "images/x.png", "--model", "mine.py:classifier", "--methods",
+                     "saliency", "--out", f"images/{name}"]) == 0  # fmt: skip
+    assert evaluate() == 0
+    reason = "is a figure that captum-ext drew, and no photograph"
+    assert left_out() == {"figure.png": reason, "figure.jpg": reason}
