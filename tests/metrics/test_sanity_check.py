@@ -551,7 +551,7 @@ def failing(error):
     ("make_method", "said"),
     [
         (failing(IndexError("list index out of range")), "fails with IndexError: list index"),
-        (failing(AssertionError()), "fails with AssertionError: without a message"),
+        (failing(AssertionError()), "fails with AssertionError without a message"),
         (failing(KeyError("x")), "fails with KeyError: 'x'"),
         (lambda model: None, "fails with AttributeError: 'NoneType'"),
         (lambda model: Known(None), "map for each of 3 examples, but got NoneType"),
