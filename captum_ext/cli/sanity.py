@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_ext._captum import Attribution
-from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr.catalog import METHODS, Method
 from captum_ext.cli.errors import CallError
@@ -224,7 +223,7 @@ def _checks(
             try:
                 # One at a time bounds memory, whatever the method.
                 for image, target in zip(images, targets, strict=True):
-                    with seeded(arguments.seed, image.device), quiet():
+                    with quiet():
                         check.update(model, image[None], target=int(target))
             except Exception as error:
                 failed[name] = reason(error)

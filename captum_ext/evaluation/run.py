@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from captum_ext._captum import Attribution, default_chunk
+from captum_ext._random import seeded
 from captum_ext._typing import Forward
 from captum_ext.attr.catalog import accepted
 from captum_ext.attr.grad_cam import enlarged
@@ -76,7 +74,8 @@ def evaluate(
         metrics: metrics of `captum_ext.metrics` by name, or collections of them; they are
             neither filled nor changed.
         batch_size: examples explained at once; metrics read one at a time.
-        seed: of methods that take one, and of the global random state while a method runs.
+        seed: of methods that take one, and for each example of the global random state, from which
+            others draw.
         out: a folder for results, made if missing; None keeps them in memory.
         resume: whether to go on with what ``out`` holds, or to start anew.
         names: of the examples, for tables and the report.
@@ -141,6 +140,8 @@ class _Job:
     only_correct: bool
     unlabeled: str
     internal_batch_size: int | None
+    drawing: set[str] = field(default_factory=set)
+    """Methods that were seen to draw from the global random state: they get one example at once."""
 
 
 def _work(
@@ -222,20 +223,29 @@ def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
 
 def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
     """The batch's results; if a method fails for the whole, example by example."""
+    if name in job.drawing and len(batch) > 1:
+        yield from _one_by_one(job, name, batch)
+        return
     try:
         maps, cost = _attribute(job, name, batch)
     except Exception as error:
         stop_unless_its_own(error, f"{name} of example {batch[0].example.position}")
         if len(batch) > 1:
-            for one in batch:
-                yield from _explained(job, name, [one])
+            yield from _one_by_one(job, name, batch)
         else:
             reasons = json.dumps({"": first_line(error)})
             position = batch[0].example.position
             yield Result(position, name, 0.0, 0.0, 0.0, reasons, pack({}), None)
         return
+    if name in job.drawing and len(batch) > 1:
+        yield from _one_by_one(job, name, batch)
+        return
     for one, credit in zip(batch, maps, strict=True):
         yield _measured(job, name, one, credit, cost, len(batch))
+
+
+def _one_by_one(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
+    return (result for one in batch for result in _explained(job, name, [one]))
 
 
 def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cost]:
@@ -248,8 +258,11 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cos
         "perturbations_per_eval": max(1, chunk // len(batch)),
     }
     target = torch.tensor([one.target for one in batch], device=images.device)
-    with _seeded(job.seed, images.device), quiet(), watched(job.forward_func) as cost:
+    with seeded(job.seed, images.device) as drawn, quiet(), watched(job.forward_func) as cost:
         credit = method.attribute(images, target=target, **accepted(method, options))
+        if drawn():
+            # From the global state: what an example gets would depend on those beside it.
+            job.drawing.add(name)
     if isinstance(credit, Tensor) and credit.dim() == 4 and credit.shape[2:] != images.shape[2:]:
         credit = enlarged(credit.sum(1, keepdim=True), images)
     if not isinstance(credit, Tensor) or len(credit) != len(images):
@@ -277,19 +290,3 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
         json.dumps(reasons), pack(states), _picture(map_thumbnail, credit),
     )  # fmt: skip
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global random states set by the seed, and afterwards as they were."""
-    devices = [device] if device.type == "cuda" else []
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
+from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
@@ -41,6 +42,7 @@ class _SanityCheck(TableMetric):
     REASONS = ("map not finite", "map not finite after randomization", "map constant")
     higher_is_better = False
     n_stages: Tensor
+    seed: int = 0
 
     def __init__(self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Any) -> None:
         names = check_names(similarity)
@@ -55,7 +57,9 @@ class _SanityCheck(TableMetric):
     def _explain(self, model: nn.Module, *data: Any) -> Tensor:
         if self._borrowed.model is None:
             raise ValueError("`make_method` is missing: a pickled metric leaves it out.")
-        return explain(self._borrowed.model, model, *data)
+        # Methods that draw from the global random state get the same numbers for every map.
+        with seeded(self.seed, as_tuple(data[0])[0].device):
+            return explain(self._borrowed.model, model, *data)
 
     def _add(self, original: Tensor, others: Sequence[Tensor]) -> None:
         if int(self.n_stages) not in (0, len(others)):
@@ -137,7 +141,8 @@ class ParameterRandomization(_SanityCheck):
         order: "cascading" keeps earlier stages randomized, "independent" randomizes each alone.
         similarity: some of "spearman", "unsigned_spearman" (its size: a map that turns into its
             negative stays similar), "abs_spearman", "ssim", "hog".
-        seed: of the fresh parameters; the global random state is left alone.
+        seed: of the fresh parameters, and of methods that draw from the global random state,
+            which is left as it was.
         stages: "layer", "block", or names of modules; see `stages_of`.
         initialize: from a parameter and a generator to its fresh values.
         buffers: "keep" leaves running statistics alone, "reestimate" lets normalization layers
