@@ -10,7 +10,7 @@ from pathlib import Path
 # lone surrogates (names of files that are no UTF-8) can't be encoded.
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
-_SPEAKS_FOR_ITSELF = (AssertionError, OSError, TypeError, ValueError)
+_SPEAKS_FOR_ITSELF = (AssertionError, OSError, RuntimeError, TypeError, ValueError)
 _LONGEST = 600
 
 
