@@ -317,7 +317,8 @@ class Score:
         kinds = [p.dtype for p in points] if self._transform else self.dtypes
         pairs = zip(points, kinds, strict=True)
         leaves = [p.detach().to(self.device, kind, copy=True).requires_grad_() for p, kind in pairs]
-        with torch.enable_grad():
+        # A layer method asks its own model, not the one it is given here.
+        with torch.enable_grad(), self._callers_autocast():
             found = self.gradient_func(
                 forward_fn=lambda *given: self._forward(
                     self._seen(given[: len(points)]), given[len(points) :]
@@ -363,13 +364,18 @@ class Score:
         pairs = zip(seen, self.dtypes, strict=True)
         # Copied within the graph, so that a gradient is that of the point, whatever is written.
         copies = [x.to(self.device, dtype, copy=True) for x, dtype in pairs]
-        with ExitStack() as stack:
-            for kind, dtype in self.autocast.items():
-                stack.enter_context(torch.autocast(kind, dtype))
+        with self._callers_autocast():
             output = self.forward_func(*copies, *fresh(arguments))
         scores = require_scores(output, len(seen[0]))
         _check_target(scores, self.target)
         return scores
+
+    @contextmanager
+    def _callers_autocast(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for kind, dtype in self.autocast.items():
+                stack.enter_context(torch.autocast(kind, dtype))
+            yield
 
     def select(self, output: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's entry of each row of an output, (M,)."""

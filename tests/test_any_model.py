@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from captum.attr import LayerIntegratedGradients
 from torch import Tensor, nn
 
 from captum_ext.attr import RISE
@@ -39,8 +40,14 @@ def by_method(name: str) -> Callable[..., tuple[Tensor, ...]]:
 
 def by_metric(name: str) -> Callable[..., tuple[Tensor, ...]]:
     def ask(forward_func, images, **named):
-        metric = METRICS[name](forward_func)
-        metric.update(images, maps_of(images), **named)
+        metric, maps = METRICS[name](forward_func), maps_of(images)
+        groups = torch.arange(images.shape[3]).expand(images[:1].shape)
+        given = [maps.detach().clone(), groups.clone()]
+        try:
+            metric.update(images, maps, feature_mask=groups, **named)
+        finally:
+            assert torch.equal(maps, given[0])
+            assert torch.equal(groups, given[1])
         return tuple(metric._rows(state) for state in metric._widths)
 
     return ask
@@ -275,6 +282,49 @@ def test_an_input_that_is_not_used_is_told_from_one_that_is_detached(ask, images
     assert (credit == 0).all()
     with pytest.raises(ValueError, match="no gradient reaches"):
         ask(lambda a, b: NET(a + b.detach()), pair, target=1)
+
+
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.gradient_only])
+def test_within_a_layer_method_the_model_is_the_same(name, model, images):
+    """Under autocast and without gradients, where Captum itself asks the model."""
+
+    def explain(model):
+        method = LayerIntegratedGradients(model, model[0])
+        method.ig = METHODS[name].make(model)
+        return method.attribute(images, target=1, n_steps=6)
+
+    plain, before = explain(model), images.clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = explain(model)
+    assert torch.corrcoef(torch.stack([plain.flatten(), half.flatten().float()]))[0, 1] > 0.9
+    with pytest.raises(ValueError, match="no gradient reaches"):
+        explain(nn.Sequential(model[0], Blocked(model[1:])))
+    assert torch.equal(images, before)
+
+
+class Blocked(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x.detach())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", METRICS)
+def test_an_example_without_a_finite_answer_is_left_out_with_its_reason(name, bad, images):
+    metric, spoils = METRICS[name](lambda x, y: NET(x) + y[:, None]), torch.tensor([0.0, bad, 0.0])
+    metric.update(images, maps_of(images), target=1, additional_forward_args=spoils)
+    assert metric.undefined["value"][1] == "model's answer not finite"
+    assert metric.excluded["model's answer not finite"] == 1
+
+
+@pytest.mark.parametrize("name", ["Insertion", "Deletion"])
+def test_one_answer_per_example_needs_no_target(name, images):
+    expected = METRICS_ASKED[name](NET, images, target=2)
+    assert_equal(METRICS_ASKED[name](lambda x: NET(x)[:, 2], images), expected)
+    assert_equal(METRICS_ASKED[name](lambda x: NET(x)[:, 2:3], images), expected)
 
 
 def test_forward_of_a_metric_that_fails_leaves_it_as_it_was(images):

@@ -118,8 +118,8 @@ def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Cur
 
 
 def require_probabilities(answers: Tensor) -> None:
-    """Refuses a model whose answers leave [0, 1]; nan is an example's own matter."""
-    outside = (answers < -1e-4) | (answers > 1 + 1e-4)
+    """Refuses a model whose answers leave [0, 1]; nan and inf are an example's own matter."""
+    outside = answers.isfinite() & ((answers < -1e-4) | (answers > 1 + 1e-4))
     if outside.any():
         raise ValueError(
             "`forward_func` must return probabilities in [0, 1], but gave "
