@@ -75,7 +75,7 @@ METHODS = {
     "IGOSPlus": Row(lambda f: IGOSPlus(f, 6, *WEAK), MASK, images_only=True),
     "IGOSPlusPlus": Row(lambda f: IGOSPlusPlus(f, 6, *WEAK), MASK, images_only=True),
     "MeaningfulPerturbation": Row(
-        lambda f: MeaningfulPerturbation(f, 6), {"n_iter": 4}, images_only=True
+        lambda f: MeaningfulPerturbation(f, 6, *WEAK), {"n_iter": 4}, images_only=True
     ),
     "RISE": Row(lambda f: RISE(f, cells=4), {"n_masks": 20}, images_only=True, no_gradient=True),
 }
