@@ -51,7 +51,8 @@ class UnitImages:
         if outside(low, high):
             raise ValueError(
                 f"`transform` must give images in [0, 1], but gave values from {low:.3g} to "
-                f"{high:.3g}: leave its normalization out and give `mean` and `std` instead."
+                f"{high:.3g}: leave its normalization out and give `mean` and `std` instead, or "
+                "clamp what interpolation overshoots."
             )
         return made
 

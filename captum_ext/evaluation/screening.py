@@ -75,6 +75,8 @@ def _screen(
     n_classes = answer.shape[1]
     if not 0 <= target < n_classes:
         reason: str | None = f"its class {target} is not one of the model's {n_classes}"
+        if n_classes == 1:
+            reason = f"its class is {target}, but the model has one output: give two `class_names`"
         return Screened(example, image, target, prediction, None, reason)
     if only_correct and n_classes == 1:
         raise ValueError(

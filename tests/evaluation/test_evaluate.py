@@ -264,8 +264,12 @@ def test_two_classes_in_one_logit_are_targets_once_they_have_names():
     classifier = flat_classifier(1, activation="sigmoid", class_names=["no", "yes"])
     found = run(classifier, items)
     assert len(found.kept) == 6
+    nameless = flat_classifier(1, activation="sigmoid")
+    assert [*run(nameless, items).reasons] == [
+        "its class is 1, but the model has one output: give two `class_names`"
+    ]
     with pytest.raises(ValueError, match="`only_correct` needs two classes or more"):
-        run(flat_classifier(1, activation="sigmoid"), items, only_correct=True)
+        run(nameless, items, only_correct=True)
 
 
 def test_a_class_of_any_size_is_a_reason_of_its_example_at_every_resume(net, tmp_path):
