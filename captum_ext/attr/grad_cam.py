@@ -124,9 +124,9 @@ class GradCam(GradientAttribution):
             gradient_func=self._maps,
             chunk=len(tensors[0]),
         )
-        with torch.inference_mode(False):
+        with score.borrowed():
             _, maps = score.with_gradient(tensors)
-        return format_output(maps, inputs)
+            return format_output(maps, inputs)
 
     def _maps(
         self,

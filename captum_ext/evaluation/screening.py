@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from captum_ext._captum import require_scores
 from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
 from captum_ext.evaluation.data import Example, first_line
@@ -62,11 +63,11 @@ def _screen(
     try:
         # One at a time: an answer must not depend on the others in a group.
         with torch.no_grad():
-            answer = forward_func(image[None])
+            answer = forward_func(image[None].clone())
     except Exception as error:
         stop_unless_its_own(error, f"example {example.position}")
         return _out(example, image, f"the model fails: {first_line(error)}")
-    if not isinstance(answer, Tensor) or answer.dim() != 2:
+    if require_scores(answer, 1).dim() != 2:
         raise ValueError("`forward_func` must return one row of class scores per image.")
     if not answer.isfinite().all():
         return _out(example, image, "the model answers nan or inf")

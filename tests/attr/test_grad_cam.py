@@ -392,3 +392,12 @@ def test_nothing_of_the_callers_is_changed():
     assert not images.requires_grad
     assert all(not m._forward_hooks for m in net.modules())
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_running_statistics_and_the_random_state_are_put_back():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), CONV[1:]).train()
+    images = torch.rand(2, 3, 8, 8)
+    before = [t.clone() for t in (*net.state_dict().values(), torch.get_rng_state())]
+    GradCam(net).attribute(images, target=1)
+    after = (*net.state_dict().values(), torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))

@@ -282,3 +282,20 @@ def test_a_class_of_any_size_is_a_reason_of_its_example_at_every_resume(net, tmp
         )
         assert [one.position for one in found.kept] == [0, 2]
         assert found.reasons[f"its class {10**30} is not one of the model's 5"] == 1
+
+
+def test_a_model_that_writes_over_its_input_leaves_the_data_alone(net):
+    images = [(torch.rand(3, 20, 16), 1) for _ in range(2)]
+    before = [image.clone() for image, _ in images]
+    evaluate(
+        lambda x: net(x.mul_(0.5)), images, {"guided": GuidedIG(net)}, {}, batch_size=2, seed=0
+    )
+    assert all(torch.equal(image, old) for (image, _), old in zip(images, before, strict=True))
+
+
+def test_a_model_whose_output_is_no_tensor_is_told_how_to_give_one(net):
+    with pytest.raises(TypeError, match=r"`forward_func` must return.*\[\"out\"\]"):
+        evaluate(
+            lambda x: {"out": net(x)}, [(torch.rand(3, 20, 16), 1)], {"g": GuidedIG(net)}, {},
+            batch_size=1, seed=0,
+        )  # fmt: skip
