@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from captum_ext.evaluation import Evaluation
-from captum_ext.evaluation.counts import on_labels, sentences
+from captum_ext.evaluation.counts import on_few, on_labels, sentences
 from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
 from captum_ext.evaluation.store_files import ResultFolder
-from captum_ext.metrics.bootstrap import too_few
 from captum_ext.metrics.compare import SIGNIFICANT
 
 _PER_LINE = 7
@@ -38,10 +37,9 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     lines += _lines(found, labels, ["seconds", "forwards", "gradients"], _cost)
     lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
     lines += [*filter(None, [on_labels(found)]), *sentences(found, labels)]
+    lines += on_few(found, against)
     if len(found.methods) > 1:
         lines += ["", *_compared(found, labels, against)]
-    few = [too_few(count.n) for counts in found.counts.values() for count in counts.values()]
-    lines += [text.replace("example", "image") for text in dict.fromkeys(filter(None, few))]
     return "\n".join(lines)
 
 
@@ -52,12 +50,11 @@ def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> lis
         f"Holm-corrected, p < {SIGNIFICANT}); = tied, differs by less than {found.smallest:.1%} of "
         "the score's range; ~ mixed, as the mean and most images disagree."
     )
-    limits = dict.fromkeys(filter(None, found.limits(against).values()))
     alike: dict[str, list[str]] = {}
     for column, one in found.standings.items():
         alike.setdefault(one.sentence(labels), []).append(f"{column}{arrow(found.better(column))}")
     best = [f"best by {', '.join(columns)}: {text}" for text, columns in alike.items()]
-    return [legend, *limits, *best]
+    return [legend, *best]
 
 
 def _lines(

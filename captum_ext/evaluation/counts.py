@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from captum_ext.metrics.bootstrap import too_few
+
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation
 
@@ -90,6 +92,23 @@ def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images"
         everywhere = len(methods) == len(found.methods)
         of = "" if everywhere else f" of {', '.join(labels.get(m, m) for m in methods)}"
         lines.append(f"{', '.join(columns)}{of}: {text}")
+    return lines
+
+
+def on_few(found: Evaluation, against: str, what: str = "images") -> list[str]:
+    """Says which columns have too few examples for a difference, or for an interval."""
+    limits = found.limits(against)
+    fewest = {c: min(count.n for count in counts.values()) for c, counts in found.counts.items()}
+    unbounded = {c: too_few(n).replace("examples", what) for c, n in fewest.items()}
+    lines = []
+    for said in (limits, unbounded):
+        columns: dict[str, list[str]] = defaultdict(list)
+        for column, text in said.items():
+            if text:
+                columns[text].append(column)
+        for text, having in columns.items():
+            where = "" if len(having) == len(found.columns) else f"{', '.join(having)}: "
+            lines.append(f"{where}{text}")
     return lines
 
 

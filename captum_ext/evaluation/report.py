@@ -16,10 +16,9 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captum_ext.evaluation.counts import on_labels, sentences
+from captum_ext.evaluation.counts import on_few, on_labels, sentences
 from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
 from captum_ext.evaluation.significance import Difference
-from captum_ext.metrics.bootstrap import too_few
 from captum_ext.metrics.compare import SIGNIFICANT
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def write_report(
         _head(found, names),
         _ranking(found, names, against),
         _section("Scores with 95 % intervals", _picture(score_figure(found, names)), "Bootstrap "
-                 f"over images; the best value is on top.{_few(found)}"),
+                 "over images; the best value is on top."),
         _section("Curves", _picture(curve_figure(found, names)), "Means over images.")
         if any(found.curves.values()) else "",
         _extremes(found, names),
@@ -126,7 +125,7 @@ def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
         f"p &lt; {SIGNIFICANT} after Holm's correction; d is the mean difference of the images. A "
         "difference is <i>mixed</i> where its mean and most images disagree, and methods are "
         f"<i>tied</i> where they differ by less than {found.smallest:.1%} of the score's range: "
-        f"{_least(found)}. {_limits(found, against)}Columns ending in _abs "
+        f"{_least(found)}. {_few(found, against)}Columns ending in _abs "
         "rank pixels by the sum of absolute values over channels, the others by the signed sum. "
         "Seconds and model evaluations (forward passes; gradients, each a forward and a "
         "backward pass) are per image, without the metrics."
@@ -182,20 +181,13 @@ def _least(found: Evaluation) -> str:
     return ", ".join(f"{least} in {escape(', '.join(c))}" for least, c in by_size.items())
 
 
-def _limits(found: Evaluation, against: str) -> str:
-    said = dict.fromkeys(filter(None, found.limits(against).values()))
-    return "".join(f"<b>{escape(limit)}.</b> " for limit in said)
+def _few(found: Evaluation, against: str) -> str:
+    return "".join(f"<b>{escape(line)}.</b> " for line in on_few(found, against))
 
 
 def _interval(record: Mapping[str, Any], column: str) -> str:
     low, high = record[f"{column}_low"], record[f"{column}_high"]
     return f"[{low:.3f}, {high:.3f}]" if low == low else ""
-
-
-def _few(found: Evaluation) -> str:
-    said = [too_few(one.n) for counts in found.counts.values() for one in counts.values()]
-    lines = dict.fromkeys(text.replace("example", "image") for text in said if text)
-    return "".join(f" {line[:1].upper()}{line[1:]}." for line in lines)
 
 
 def _p(value: float) -> str:

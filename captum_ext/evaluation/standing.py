@@ -88,13 +88,14 @@ def standing(found: Evaluation, column: str) -> Standing:
     if not known or better is None:
         why = "it is not said whether higher is better" if known else "no method has a value"
         return Standing(None, untested=why)
-    first, others = known[0], tuple(known[1:])
+    first = known[0]
+    others = tuple(m for m in found.methods if m in known and m != first)
     values = {m: v for m, v in found.values.get(column, {}).items() if m in known}
     if not values:
         why = "differences are not tested: it has no value per image"
         return Standing(first, open=others, untested=why)
     least = found.least[column]
-    pairs = paired(values, [*combinations(known, 2)], least, about=first)
+    pairs = paired(values, [*combinations([first, *others], 2)], least, about=first)
     mine = {pair.second: pair.verdict for pair in pairs if pair.first == first}
     good = "higher" if better else "lower"
     n = max((pair.n_examples for pair in pairs), default=0)

@@ -19,6 +19,8 @@ SIGNIFICANT = 0.05
 SMALLEST = 0.005
 """The smallest mean difference that counts, as a share of the score's range."""
 
+_EXACT_AT_MOST = 50
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -222,7 +224,26 @@ def signed_ranks(gaps: Tensor) -> tuple[float, float]:
         return 1.0, 0.0
     ranks = stats.rankdata(np.abs(moved))
     effect = float((ranks * np.sign(moved)).sum() / ranks.sum())
-    return float(stats.wilcoxon(moved).pvalue), effect
+    if len(moved) > _EXACT_AT_MOST:
+        return float(stats.wilcoxon(moved).pvalue), effect
+    return _exact_p(ranks, moved > 0), effect
+
+
+def _exact_p(ranks: np.ndarray, positive: np.ndarray) -> float:
+    """Wilcoxon's two-sided p over all 2^n signs, where equals share a rank.
+
+    scipy's is exact without ties. With them it is a normal approximation, which finds p < 0.05
+    in five examples where 0.0625 is the least, or in newer versions tries every sign one by one:
+    2 s for 13 examples. Counting the ways to each sum takes no time.
+    """
+    doubled = (2 * ranks).astype(int)
+    ways = np.zeros(doubled.sum() + 1)
+    ways[0] = 1.0
+    for rank in doubled:
+        ways[rank:] = (ways[rank:] + ways[:-rank]) / 2
+        ways[:rank] /= 2
+    reached = doubled[positive].sum()
+    return float(min(1.0, 2 * min(ways[: reached + 1].sum(), ways[reached:].sum())))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

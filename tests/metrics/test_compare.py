@@ -1,11 +1,21 @@
 """Comparisons of methods: scipy, worked cases, bad input."""
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
-from scipy.stats import wilcoxon
+from scipy.stats import rankdata, wilcoxon
 
 from captum_ext.metrics import AIC, DataRandomization, Insertion, Localization, compare
-from captum_ext.metrics.compare import holm, n_needed, out_of_reach, paired, smallest_of
+from captum_ext.metrics.compare import (
+    holm,
+    n_needed,
+    out_of_reach,
+    paired,
+    signed_ranks,
+    smallest_of,
+)
 
 
 def filled(shift, n=12, seed=0):
@@ -172,3 +182,27 @@ def test_compute_interval_and_compare_speak_of_one_number():
     low, high = checks["a"].interval(level=0.01)["spearman"]
     assert float(low) == pytest.approx(float(values["a"]), abs=0.02)
     assert float(high) == pytest.approx(float(values["a"]), abs=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+@pytest.mark.parametrize("digits", [0, 1, 9])
+def test_wilcoxons_p_is_the_share_of_signs_as_extreme(n, digits):
+    generator = torch.Generator().manual_seed(10 * n + digits)
+    gaps = torch.randn(n, generator=generator, dtype=torch.float64).round(decimals=digits)
+    gaps[0] = 1.5
+    moved = gaps[gaps != 0].numpy()
+    ranks = rankdata(abs(moved))
+    sums = [ranks[list(signs)].sum() for signs in product([True, False], repeat=len(moved))]
+    reached = ranks[moved > 0].sum()
+    expected = min(1.0, 2 * min(np.mean(sums <= reached), np.mean(sums >= reached)))
+    assert signed_ranks(gaps)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [6, 20, 50, 51, 200])
+def test_without_ties_the_p_is_scipys(n):
+    gaps = torch.randn(n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) + 0.3
+    assert signed_ranks(gaps)[0] == pytest.approx(wilcoxon(gaps.numpy()).pvalue)
+
+
+def test_five_equal_gains_are_no_proof():
+    assert signed_ranks(torch.ones(5))[0] == 0.0625
