@@ -105,12 +105,15 @@ def recorded(model: nn.Module, layer: nn.Module | None = None) -> Iterator[Recor
     record = Record()
 
     def hook(module: nn.Module, given: Any, output: Any) -> Any:
-        record.add(module, given, output)
-        if module is not layer or not isinstance(output, Tensor):
+        made = _only_tensor(output)
+        record.add(module, given, made)
+        if module is not layer or not isinstance(made, Tensor):
             return None
-        kept = output if output.requires_grad else output.detach().requires_grad_()
+        kept = made if made.requires_grad else made.detach().requires_grad_()
         record.executed[-1] = Executed(module, kept, record.weighted)
-        return kept.clone()
+        if made is output:
+            return kept.clone()
+        return type(output)(kept.clone() if held is made else held for held in output)
 
     handles = [module.register_forward_hook(hook) for module in model.modules()]
     try:
@@ -118,6 +121,15 @@ def recorded(model: nn.Module, layer: nn.Module | None = None) -> Iterator[Recor
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _only_tensor(output: Any) -> Any:
+    """The one tensor of a tuple that holds nothing else; else what was given."""
+    if type(output) in (tuple, list):
+        held = [one for one in output if one is not None]
+        if len(held) == 1 and isinstance(held[0], Tensor):
+            return held[0]
+    return output
 
 
 def require_visible(model: nn.Module) -> None:
@@ -229,14 +241,21 @@ def candidates(
         ValueError: if there is none, or how the closest one is to be read can't be told.
     """
     found: list[Candidate] = []
-    seen = {output.grad_fn}
+    seen: set[Any] = {output.grad_fn}
     for one in reversed(record.executed):
         t = one.output
-        if one.module is model or not one.after_weights or not _is_activation(t, image):
-            continue
-        if t.grad_fn in seen or not _may_have_space(t, image) or not _is_waist(output, t, image):
+        if one.module is model or not one.after_weights or not _is_waist(output, t, image, seen):
             continue
         seen.add(t.grad_fn)
+        if _is_foreign(t, image) and not found:
+            raise ValueError(
+                "`forward_func` works, after all activations of inputs "
+                f"{tuple(image.shape)} that could be read, on {tuple(t.shape)}, whose places "
+                "can't be told: choose `layer` and a function as `reshape`, to (N, channels, "
+                "*space)."
+            )
+        if not _is_activation(t, image) or not _may_have_space(t, image):
+            continue
         try:
             reading = _read(t, image, record, reshape)
         except ValueError:
@@ -390,9 +409,22 @@ def _places(token: Tensor, patches: Tensor) -> list[int]:
     return places
 
 
-def _is_waist(output: Tensor, t: Tensor, image: Tensor) -> bool:
-    """Whether all paths of the graph from output to image pass through the activation."""
+def _is_waist(output: Tensor, t: Any, image: Tensor, seen: set[Any]) -> bool:
+    """Whether all paths of the graph from output to image pass through it, and it is new."""
+    if not isinstance(t, Tensor) or t.grad_fn is None or t.grad_fn in seen:
+        return False
     return reaches(t, image) and not reaches(output, image, t.grad_fn)
+
+
+def _is_foreign(t: Tensor, image: Tensor) -> bool:
+    """Whether it may have places along axes that no reading knows.
+
+    Such are the first of a sequence (places, N, channels), or those of windows (N, rows,
+    columns, rows, columns, channels).
+    """
+    if t.dim() > 1 and t.shape[0] != image.shape[0]:
+        return True
+    return t.dim() not in (3, image.dim()) and sum(side > 1 for side in t.shape[1:]) > 1
 
 
 def reaches(output: Tensor, leaf: Tensor, without: Any = None) -> bool:

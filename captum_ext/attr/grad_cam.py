@@ -170,12 +170,13 @@ def _cam(pairs: list[tuple[Candidate, Tensor]], reshape: Any, x: Tensor) -> Tens
     for candidate, gradient in pairs:
         weight = candidate.reading(gradient)
         # A class token that alone is read leaves the places without gradient.
-        if weight.any() or not gradient.any() or len(pairs) == 1:
+        if weight.any() or not gradient.any():
             break
     else:
         raise ValueError(
-            "`forward_func` reads nothing but a class token for several blocks: choose `layer`, "
-            "such as the last block in which tokens still look at one another."
+            "`layer` must be one whose places are read, but of that of shape "
+            f"{tuple(candidate.activation.shape)} the class token alone is: choose an earlier "
+            "`layer`, before tokens look at one another for the last time."
         )
     value = candidate.reading(candidate.activation.detach())
     if callable(reshape):

@@ -166,6 +166,63 @@ def test_a_class_token_at_the_end_is_not_taken_for_one_at_the_start():
     torch.testing.assert_close(made, grid.attribute(images, target=1))
 
 
+def test_a_layer_of_which_the_class_token_alone_is_read_is_refused(vit):
+    with pytest.raises(ValueError, match=r"class token alone is: choose an earlier `layer`"):
+        GradCam(vit, vit.encoder.ln).attribute(torch.rand(2, 3, 32, 32), target=1)
+
+
+class Packed(nn.Module):
+    """Blocks that give tuples, as those of transformers do."""
+
+    def __init__(self, packed):
+        super().__init__()
+        self.net = Layouts("tokens")
+        self.packed = packed
+        if packed:
+            self.net.end.register_forward_hook(lambda module, given, output: (output, None))
+
+    def forward(self, x):
+        x = self.net.patches(x).flatten(2).transpose(1, 2)
+        x = self.net.end(self.net.mix(x))
+        return self.net.head((x[0] if self.packed else x).mean(1))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_tuple_of_one_tensor_is_that_tensor(given):
+    images = torch.rand(2, 3, 16, 16)
+    packed, plain = (
+        [GradCam(net, net.net.end if given else None).attribute(images, k) for k in range(5)]
+        for net in (Packed(True), Packed(False))
+    )
+    assert any(made.any() for made in plain)
+    torch.testing.assert_close(packed, plain)
+
+
+class Moved(nn.Module):
+    """After its patches a model with places along the first axis, or along too many."""
+
+    def __init__(self, move):
+        super().__init__()
+        self.patches, self.mix, self.head = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 6), nn.Linear(6, 5)
+        self.move = move
+
+    def forward(self, x):
+        x = self.mix(self.move(self.patches(x)))
+        return self.head(x.sum([k for k, side in enumerate(x.shape[:-1]) if side != 2]))
+
+
+@pytest.mark.parametrize(
+    ("move", "shape"),
+    [
+        (lambda x: x.flatten(2).permute(2, 0, 1), r"\(16, 2, 6\)"),
+        (lambda x: x.unflatten(3, (1, 4)).movedim(1, -1), r"\(2, 4, 1, 4, 6\)"),
+    ],
+)
+def test_patches_are_not_read_where_places_go_on_elsewhere(move, shape):
+    with pytest.raises(ValueError, match=rf"works, after all.*on {shape}, whose places can't be"):
+        GradCam(Moved(move)).attribute(torch.rand(2, 3, 16, 16), target=1)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
 def test_swin_is_read_after_its_last_stage(size):
     torch.manual_seed(0)
