@@ -201,11 +201,7 @@ class ParameterRandomization(_SanityCheck):
             RuntimeError: if the method fails.
         """
         require_parameters(model)
-        # Tensors made in inference mode never have gradients.
-        with torch.inference_mode(False):
-            self._update(model, (inputs, target, additional_forward_args))
-
-    def _update(self, model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+        data = (inputs, target, additional_forward_args)
         twin = twin_of(model)
         require_unit_images(twin, data[0])
         with execution_order(twin) as called, execution_order(model) as asked:
@@ -372,15 +368,12 @@ class DataRandomization(_SanityCheck):
 
         Arguments and errors as of `ParameterRandomization.update`.
         """
-        with torch.inference_mode(False):
-            twins = [
-                twin_of(m) if isinstance(m, nn.Module) else m for m in (model, randomized_model)
-            ]
-            require_unit_images(twins[0], inputs)
-            original, other = (
-                self._explain(twin, inputs, target, additional_forward_args) for twin in twins
-            )
-            self._add(original, [other])
+        twins = [twin_of(m) if isinstance(m, nn.Module) else m for m in (model, randomized_model)]
+        require_unit_images(twins[0], inputs)
+        original, other = (
+            self._explain(twin, inputs, target, additional_forward_args) for twin in twins
+        )
+        self._add(original, [other])
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draws the similarities, as torchmetrics does; figure and axes."""

@@ -14,6 +14,7 @@ from captum_ext.metrics import (
     Insertion,
     Localization,
     ParameterRandomization,
+    TableMetric,
 )
 
 N = 5
@@ -167,3 +168,26 @@ def test_what_is_nan_has_a_reason_and_what_has_a_reason_is_nan(name, seed):
     assert right.excluded == whole.excluded
     whole.reset()
     assert whole.n_excluded == 0
+
+
+class Own(TableMetric):
+    """A user's metric that knows no codes."""
+
+    def __init__(self):
+        super().__init__()
+        self._add_list("one")
+        self._add_list("two", 2)
+
+    def update(self, one, two):
+        self._append(one=one, two=two)
+
+    def _tables(self):
+        return {"one": self._rows("one"), "two": self._rows("two")}
+
+
+def test_a_metric_of_ones_own_cannot_hide_a_nan():
+    metric, nan = Own(), float("nan")
+    metric.update(torch.tensor([1.0, nan, 3.0]), torch.tensor([[nan, 1.0], [1, 1], [1, 1]]))
+    reason = "value not a number"
+    assert metric.undefined == {"one": ("", reason, ""), "two": (reason, "", "")}
+    assert metric.excluded == {reason: 2}
