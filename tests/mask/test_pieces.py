@@ -198,6 +198,16 @@ def test_the_gradient_is_that_of_the_objective(direction, model, images):
     torch.testing.assert_close((ahead - behind) / 2e-5, slope, rtol=1e-4, atol=1e-6)
 
 
+def test_the_direction_at_ones_is_the_objectives_slope_away_from_them(model, images):
+    problem = objective_of(model.double(), images.double(), Noise(0.3))
+    masks, rows = torch.ones(3, 2, 16, dtype=torch.float64), torch.arange(3)
+    sample = problem.sample(IntegratedGradient().fractions(3), 0)
+    here = IntegratedGradient()(problem, masks, rows, sample)
+    away = -torch.rand(3, 2, 16, dtype=torch.float64)
+    rise = problem.value(masks + 1e-6 * away, rows, sample) - here.value
+    torch.testing.assert_close(rise / 1e-6, (here.gradient * away).sum((1, 2)), rtol=1e-4, atol=0)
+
+
 def test_rows_say_whose_mask_each_is(model, images):
     problem = objective_of(model, images, Noise(0.3))
     masks, sample = torch.rand(3, 2, 16), problem.sample([0.5, 1.0], 0)
