@@ -31,7 +31,8 @@ class Descent:
         objective: before each iteration, (iterations, N); nan once an example has stopped.
         forwards: model evaluations so far after each iteration, (iterations, N), a gradient
             counted as three.
-        length: the step lengths taken, (iterations, N); nan once an example has stopped.
+        length: the step lengths taken, (iterations, N), 0 where a mask jumped; nan once an example
+            has stopped.
         trials: evaluations of the objective that the line search spent, (iterations, N).
     """
 

@@ -63,6 +63,11 @@ class Backtracking:
                 f"`shrink` is in (0, 1) and `grow` at least 1, but got {self.shrink} and "
                 f"{self.grow}."
             )
+        if not all(0 < share <= 1 for share in self.jumps):
+            raise ValueError(
+                f"`jumps` are shares of the cells, in (0, 1], but got {self.jumps}: leave it empty "
+                "for none."
+            )
 
     def start(self, masks: Tensor) -> Tensors:
         first = 0.0 if self.initial is None else self.initial
@@ -107,11 +112,11 @@ class Backtracking:
         jumped = torch.zeros_like(wanted)
         if here.data is None:
             return jumped
-        # Shares of what each example favors, so that cells it lacks do not count.
+        # Shares of what each example favors, so that cells it lacks do not count, and in a stable
+        # order, so that ties do not fall as the batch has it.
         favored = ((here.data > 0) & (here.masks > 0)).flatten(1)
-        rank = (
-            here.data.flatten(1).where(favored, -torch.inf).argsort(1, descending=True).argsort(1)
-        )
+        order = here.data.flatten(1).where(favored, -torch.inf)
+        rank = order.argsort(dim=1, descending=True, stable=True).argsort(1)
         for share in self.jumps:
             among = (wanted & favored.any(1) & (trials < most_trials)).nonzero().flatten()
             if not len(among):

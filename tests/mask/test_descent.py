@@ -264,3 +264,5 @@ def test_a_search_within_a_layer_method_says_why_it_cannot(monkeypatch):
 def test_wrong_factors_of_a_search_are_named():
     with pytest.raises(ValueError, match=r"`shrink`.*got 1\.5"):
         Backtracking(shrink=1.5)
+    with pytest.raises(ValueError, match=r"`jumps`.*got \(0\.5, 2\)"):
+        Backtracking(jumps=(0.5, 2))
