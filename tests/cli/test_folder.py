@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from captum.attr import Saliency
 from PIL import Image
+from torch import nn
 
+from captum_ext import ImageClassifier
 from captum_ext.cli.annotations import Annotation
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.folder import Folder, assigned, images_of
 from captum_ext.cli.pictures import Reader
-from tests.cli import spy
+from captum_ext.evaluation import evaluate
+from captum_ext.metrics import Insertion
+from tests.cli import pictures, spy
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +134,27 @@ def test_masks_follow_the_picture():
     image, target, mask = data(["b.png"], {"b.png": Annotation(2, ((10, 5, 40, 25),))})[0]
     assert target == 2
     assert torch.equal(mask, image[0] > 0.5)
+
+
+def test_images_of_several_sizes_get_the_numbers_that_they_get_alone():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)]
+    model = ImageClassifier(nn.Sequential(*layers).eval(), [0.5] * 3, [0.5] * 3)
+    names = []
+    for k, (width, height) in enumerate([(20, 20), (20, 20), (31, 17), (9, 40)]):
+        names.append(f"{k}.png")
+        pictures.rgb(k, width=width, height=height).save(f"images/{k}.png")
+    held = Folder(Path("images"), names, {}, {}, Reader(model))
+    assert [tuple(held[k][0].shape[1:]) for k in range(4)] == [
+        (20, 20),
+        (20, 20),
+        (17, 31),
+        (40, 9),
+    ]
+    tables = [
+        evaluate(model, held, {"gradient": Saliency(model)}, {"i": Insertion(model, n_steps=4)},
+                 batch_size=size, seed=0).values["i"]["gradient"]
+        for size in (4, 1)
+    ]  # fmt: skip
+    assert tables[0].isfinite().all()
+    torch.testing.assert_close(tables[0], tables[1])
