@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -411,6 +412,42 @@ def test_torchrun_gives_the_numbers_of_one_process(folder):
     assert scores("two") == scores("one")
     assert len(list(Path("two").glob("part-*.sqlite"))) == 2
     assert "torchrun --nproc-per-node 2" in Path("two/report.html").read_text()
+
+
+FAILS = """
+import os
+calls = []
+
+def failing():
+    made = classifier()
+    made.model[-1].register_forward_hook(_fail)
+    return made
+
+def _fail(*_):
+    calls.append(1)
+    if len(calls) > 5 and os.environ.get("RANK") == "1":
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\\nmore")
+"""
+
+
+def test_the_process_that_fails_says_why_and_no_other_does(folder):
+    Path("mine.py").write_text(FACTORY + FAILS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    arguments = [*command("--out", "out"), "--model", "mine.py:failing"]
+    both = [
+        subprocess.Popen([sys.executable, "-m", "captum_ext", *arguments], stderr=subprocess.PIPE,
+                         env={**environment(), **shared, "RANK": rank}, text=True)
+        for rank in "01"
+    ]  # fmt: skip
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [1, 1]
+    assert said[1].count("captum-ext: the run stopped at ") == 1
+    assert "as CUDA error: an illegal memory access" in said[1]
+    assert "gloo" not in said[0]
+    assert "ended" not in said[0]
 
 
 def sanity(*arguments, image="images"):

@@ -12,7 +12,9 @@ from captum_ext import __version__
 from captum_ext._text import reason
 from captum_ext.cli import evaluate, explain, sanity
 from captum_ext.cli.errors import CallError, WorkError
-from captum_ext.cli.say import say, tolerant_streams
+from captum_ext.cli.say import say, say_failure, tolerant_streams
+from captum_ext.evaluation.failures import RunStoppedError
+from captum_ext.evaluation.ranks import OtherProcessError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,20 +59,20 @@ def _code(words: list[str]) -> int:
         if arguments is not None:
             arguments.run(arguments)
     except CallError as error:
-        say(str(error))
+        say_failure(str(error))
         return 2
-    except WorkError as error:
-        say(str(error))
+    except (WorkError, RunStoppedError, OtherProcessError) as error:
+        say_failure(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted")
+        say_failure("interrupted")
         return 1
     except SystemExit as stop:
         # Of a user's file or a library: the work was not done, whatever code it gives.
-        say(f"the work was ended from inside by SystemExit({stop.code!r}).")
+        say_failure(f"the work was ended from inside by SystemExit({stop.code!r}).")
         return 1
     except Exception as error:
-        say(reason(error))
+        say_failure(reason(error))
         return 1
     return 0
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,8 +26,36 @@ def process_group() -> Iterator[None]:
     dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield
+    except BaseException:
+        # Before others notice that this one has gone: the first that fails knows why.
+        _failing.first = _is_first_to_fail()
+        raise
     finally:
         dist.destroy_process_group()
+
+
+@dataclass
+class _Failing:
+    first: bool | None = None
+
+
+_failing = _Failing()
+
+
+def _is_first_to_fail() -> bool:
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    distributed: Any = dist
+    try:
+        store = distributed.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        return bool(store.add("captum_ext/failed", 1) == 1)
+    except (RuntimeError, ValueError):
+        # The store was the first process's, which has gone without a word.
+        return os.environ.get("RANK") == "1"
+
+
+def speaks_of_failure() -> bool:
+    """Whether this process says why the work ends: the first that fails, and once for all."""
+    return is_first() if _failing.first is None else _failing.first
 
 
 def is_shared() -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import Any
 
 from captum_ext._text import printable
-from captum_ext.cli.processes import is_first
+from captum_ext.cli.processes import is_first, speaks_of_failure
 
 _LONGEST = 1200
 
@@ -17,9 +17,19 @@ _LONGEST = 1200
 def say(sentence: str) -> None:
     """Says something that is no result, by the first process alone."""
     if is_first():
-        one_line = printable(sentence[:_LONGEST]).replace("\n", "\\n")
-        one_line += "..." * (len(sentence) > _LONGEST)
-        print(f"captum-ext: {one_line}", file=sys.stderr)
+        _say(sentence)
+
+
+def say_failure(sentence: str) -> None:
+    """Says why the work ends, by the first process that fails."""
+    if speaks_of_failure():
+        _say(sentence)
+
+
+def _say(sentence: str) -> None:
+    one_line = printable(sentence[:_LONGEST]).replace("\n", "\\n")
+    one_line += "..." * (len(sentence) > _LONGEST)
+    print(f"captum-ext: {one_line}", file=sys.stderr)
 
 
 def show(text: str) -> None:

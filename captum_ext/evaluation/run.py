@@ -77,19 +77,24 @@ def evaluate(
         seed: of methods that take one, and for each example of the global random state, from which
             others draw.
         out: a folder for results, made if missing; None keeps them in memory.
-        resume: whether to go on with what ``out`` holds, or to start anew.
+        resume: whether to go on with what ``out`` holds, or to start anew. Only the same run goes
+            on: everything that decides a number is compared by content, and what can't be (a
+            generator, a random state) makes a run that never goes on.
         names: of the examples, for tables and the report.
         only_correct: leaves out, and counts, examples that the model gets wrong.
         unlabeled: of examples without a label "predict" explains the class that the model
             predicts, and counts them in `Evaluation.n_unlabeled`; "skip" leaves them out.
         internal_batch_size: rows per model call of methods that ask; None bounds memory.
-        settings: anything else that decides the numbers (the data's files, the model's name):
-            a folder is only resumed with the same, and the report shows it.
+        settings: anything else that decides the numbers: a folder is only resumed with the same,
+            and the report shows it.
         progress: is told of every group of a method.
 
     Raises:
-        ValueError, TypeError: if an argument doesn't fit, or ``out`` belongs to another run.
+        ValueError, TypeError: if an argument doesn't fit, or ``out`` holds another run, or a file
+            that no run wrote.
         OSError: if results can't be written; what was written is kept.
+        RuntimeError, MemoryError: if memory, a device or the disk of the data fails; what was
+            written is kept, and the same call goes on.
 
     >>> from captum.attr import Saliency
     >>> from torch import nn

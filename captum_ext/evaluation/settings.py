@@ -20,7 +20,7 @@ import torch
 import torchmetrics
 import torchvision
 from PIL import features
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchmetrics import Metric
 
 from captum_ext._captum import Attribution
@@ -45,7 +45,13 @@ def check(
     """Raises ValueError or TypeError for arguments of `evaluate` that can't work."""
     if not callable(forward_func):
         raise TypeError(f"`forward_func` must be callable, but got {type(forward_func).__name__}.")
-    if isinstance(forward_func, nn.Module) and forward_func.training:
+    if isinstance(forward_func, torch.export.ExportedProgram):
+        raise TypeError(
+            "`forward_func` is an ExportedProgram, which can't be called: give `program.module()`."
+        )
+    # An exported model keeps the mode that it was exported in, whatever it says.
+    exported = isinstance(forward_func, fx.GraphModule) and "eval" in vars(forward_func)
+    if isinstance(forward_func, nn.Module) and forward_func.training and not exported:
         raise ValueError(
             "`forward_func` is in training mode, where examples of a batch affect each other: "
             "call `forward_func.eval()` first."
