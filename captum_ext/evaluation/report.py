@@ -124,7 +124,7 @@ def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
         f"<b>{escape(names[against])}</b> on the same images: Wilcoxon's signed-rank test, "
         f"p &lt; {SIGNIFICANT} after Holm's correction; d is the mean difference of the images. A "
         "difference is <i>mixed</i> where its mean and most images disagree, and methods are "
-        f"<i>tied</i> where they differ by less than {found.smallest:.1%} of the score's range: "
+        f"<i>tied</i> where they differ by less than {found.smallest:.1%} of the score's range"
         f"{_least(found)}. {_few(found, against)}Columns ending in _abs "
         "rank pixels by the sum of absolute values over channels, the others by the signed sum. "
         "Seconds and model evaluations (forward passes; gradients, each a forward and a "
@@ -176,9 +176,10 @@ def _least(found: Evaluation) -> str:
     by_size: dict[str, list[str]] = {}
     for column, least in found.least.items():
         by_size.setdefault(f"{least:.2g}", []).append(column)
-    if len(by_size) == 1:
-        return next(iter(by_size))
-    return ", ".join(f"{least} in {escape(', '.join(c))}" for least, c in by_size.items())
+    if len(by_size) < 2:
+        return "".join(f", {least}" for least in by_size)
+    parts = (f"{least} in {escape(', '.join(columns))}" for least, columns in by_size.items())
+    return f": {'; '.join(parts)}"
 
 
 def _few(found: Evaluation, against: str) -> str:

@@ -17,8 +17,8 @@ from captum_ext.metrics import (
     information_metrics,
 )
 
-# How many of the 4 examples the first process sees: uneven shards, and an empty rank.
-CUTS = (3, 4)
+# How many of the 8 examples the first process sees: uneven shards, and an empty rank.
+CUTS = (5, 8)
 
 
 def net(images):
@@ -28,10 +28,10 @@ def net(images):
 
 def data():
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(4, 3, 16, 16, generator=generator)
+    images = torch.rand(8, 3, 16, 16, generator=generator)
     images[:, :, :8] = 0.8 + 0.2 * images[:, :, :8]
-    maps = torch.rand(4, 3, 16, 16, generator=generator)
-    maps[1, 0, 0, 0], maps[3] = torch.nan, -1.0
+    maps = torch.rand(8, 3, 16, 16, generator=generator)
+    maps[1, 0, 0, 0], maps[7] = torch.nan, -1.0
     return images, maps
 
 
@@ -75,7 +75,7 @@ def work(rank, port, expected):
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
     )
     for cut in CUTS:
-        found = summaries(slice(0, cut) if rank == 0 else slice(cut, 4))
+        found = summaries(slice(0, cut) if rank == 0 else slice(cut, 8))
         for made, wanted in zip(found, expected, strict=True):
             torch.testing.assert_close(made, wanted, rtol=0, atol=1e-6, equal_nan=True)
     distributed.destroy_process_group()
@@ -87,4 +87,4 @@ def test_two_processes_give_the_value_of_one():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # A failed process raises here, with its traceback.
-    mp.spawn(work, (port, summaries(slice(0, 4))), nprocs=2)
+    mp.spawn(work, (port, summaries(slice(0, 8))), nprocs=2)
