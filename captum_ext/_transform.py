@@ -139,4 +139,4 @@ def _steps(transform: Any) -> Iterator[Any]:
 
 
 def _numbers(given: Any) -> Numbers:
-    return [float(x) for x in torch.as_tensor(given, dtype=torch.float64).flatten()]
+    return [float(x) for x in torch.as_tensor(given, dtype=torch.float64, device="cpu").flatten()]

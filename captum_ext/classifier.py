@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class ImageClassifier(nn.Module):
         self.activation = activation
         self.both_classes = activation == "sigmoid" and len(self.class_names) == 2
         wanted = transform or transforms.ToTensor()
-        mean, std = _normalization(mean, std, peeled(wanted)[1])
+        mean, std = self._normalization = _normalization(mean, std, peeled(wanted)[1])
         shape = (1, -1, 1, 1)
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
@@ -104,14 +105,14 @@ class ImageClassifier(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "transform":
             value, found = peeled(value)
-            _normalization(self.mean.flatten().tolist(), self.std.flatten().tolist(), found)
+            _normalization(*self._normalization, found)
             # Not an nn.Module, so that a transform that is one does not become part of the model.
             value = UnitImages(value)
         super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """What the layers don't show."""
-        mean, std = ([round(x, 4) for x in t.flatten().tolist()] for t in (self.mean, self.std))
+        mean, std = ([round(x, 4) for x in numbers] for numbers in self._normalization)
         both = ", both_classes=True" if self.both_classes else ""
         return f"mean={mean}, std={std}, activation={self.activation!r}{both}"
 
@@ -309,10 +310,9 @@ def _normalization(
         numbers = [[float(x) for x in given] for given in (mean, std)]  # type: ignore[union-attr]
     except (TypeError, ValueError):
         numbers = [[], []]
-    tensors = [torch.tensor(given) for given in numbers]
     if (
         len(numbers[0]) != len(numbers[1])
-        or not all(t.isfinite().all() for t in tensors)
+        or not all(map(isfinite, [*numbers[0], *numbers[1]]))
         or min(numbers[1], default=0.0) <= 0
     ):
         raise ValueError(

@@ -210,6 +210,13 @@ def test_logits_of_other_images_are_refused(net):
         ImageClassifier(Answering(net, lambda t: t[:1]), MEAN, STD)(torch.rand(2, 3, 4, 4))
 
 
+def test_it_can_be_made_without_memory(net):
+    with torch.device("meta"):
+        classifier = ImageClassifier(net, transform=PRESET())
+    assert classifier.mean.is_meta
+    assert "mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]" in repr(classifier)
+
+
 def test_a_function_is_no_model():
     with pytest.raises(TypeError, match=r"`model` must be an nn.Module, but got function"):
         ImageClassifier(lambda x: x, MEAN, STD)
