@@ -59,7 +59,7 @@ def test_what_has_no_value_or_vanished_is_counted(net):
     first[:3], second[4] = 0.25, 0
     text = printed(net, first, second, noise(7, 2))
     assert "Known: 3 of 7 images have no value: map constant" in text
-    assert "Known: up to 1 of 7 maps vanished at a stage (*)" in text
+    assert "Known: 1 of 14 maps, over images and stages, vanished (*)" in text
     (starred,) = [line for line in text.splitlines() if "*" in line and "%" in line]
     assert starred.split()[0] == "3"
 

@@ -137,11 +137,11 @@ def remarks(labels: dict[str, str], checks: dict[str, ParameterRandomization]) -
         for (reason, n), keys in missing.items():
             where = "" if keys == [*check.undefined] else f" in {', '.join(keys)}"
             lines.append(f"{label}: {n} of {n_images} images have no value{where}: {reason}")
-        gone = max(int(counts.max()) for counts in check.vanished.values())
+        gone = max(int(counts.sum()) for counts in check.vanished.values())
         if gone:
             lines.append(
-                f"{label}: up to {gone} of {n_images} maps vanished at a stage (*), which is a "
-                "change: their similarity is 0"
+                f"{label}: {gone} of {n_images * len(check.report)} maps, over images and stages, "
+                "vanished (*), which is a change: their similarity is 0"
             )
         above = above_chance(check)
         if above:
