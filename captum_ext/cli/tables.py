@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captum_ext.evaluation import Evaluation
-from captum_ext.evaluation.counts import on_few, on_labels, sentences
+from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
 from captum_ext.evaluation.store_files import ResultFolder
@@ -54,7 +54,7 @@ def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> lis
     for column, one in found.standings.items():
         alike.setdefault(one.sentence(labels), []).append(f"{column}{arrow(found.better(column))}")
     best = [f"best by {', '.join(columns)}: {text}" for text, columns in alike.items()]
-    return [legend, *best]
+    return [legend, *filter(None, [on_values(found)]), *best]
 
 
 def _lines(

@@ -15,6 +15,7 @@ from captum_ext.metrics.bootstrap import too_few
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation
 
+_ROUNDING = 1e-5
 NO_RESULT, NO_NUMBER = "not reached", "value not a number"
 
 
@@ -110,6 +111,20 @@ def on_few(found: Evaluation, against: str, what: str = "images") -> list[str]:
             where = "" if len(having) == len(found.columns) else f"{', '.join(having)}: "
             lines.append(f"{where}{text}")
     return lines
+
+
+def on_values(found: Evaluation, what: str = "image") -> str:
+    """Says which columns are no means of their examples' values, of which differences are."""
+    columns = [
+        column
+        for column, values in found.values.items()
+        for record in found.records
+        if abs(record[column] - float(values[record["method"]].nanmean())) > _ROUNDING
+    ]
+    if not columns:
+        return ""
+    named = ", ".join(dict.fromkeys(columns))
+    return f"{named}: a value of the median curve; differences are means of each {what}'s own"
 
 
 def on_labels(found: Evaluation, what: str = "images") -> str:

@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captum_ext.evaluation.counts import on_few, on_labels, sentences
+from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
 from captum_ext.evaluation.significance import Difference
 from captum_ext.metrics.compare import SIGNIFICANT
@@ -183,7 +183,8 @@ def _least(found: Evaluation) -> str:
 
 
 def _few(found: Evaluation, against: str) -> str:
-    return "".join(f"<b>{escape(line)}.</b> " for line in on_few(found, against))
+    lines = [*on_few(found, against), *filter(None, [on_values(found)])]
+    return "".join(f"<b>{escape(line)}.</b> " for line in lines)
 
 
 def _interval(record: Mapping[str, Any], column: str) -> str:

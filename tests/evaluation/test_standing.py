@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from captum.attr import Saliency
+from captum.attr import InputXGradient, Saliency
 
 from captum_ext.cli.tables import as_text
 from captum_ext.evaluation import evaluate
-from captum_ext.metrics import AIC, Insertion
+from captum_ext.metrics import AIC, SIC, Insertion
 from captum_ext.metrics.compare import n_needed
 from tests.evaluation.conftest import data
 
@@ -133,3 +133,22 @@ def test_a_score_without_values_per_image_is_not_tested(net):
 
 def test_one_method_is_the_only_one(net):
     assert found_of(net, a=scores(6, 0)).standings["score"].sentence({}) == "a, the only method"
+
+
+class Detail(torch.nn.Module):
+    """Two classes, by how much an image varies."""
+
+    def forward(self, x):
+        p = (3 * x.std((1, 2, 3))).clamp(0, 1)
+        return torch.stack([p, 1 - p], 1)
+
+
+def test_a_value_that_is_no_mean_is_said_to_be_none(tmp_path):
+    model = Detail().eval()
+    items = [(image, 0) for image, _ in data(9)]
+    scores = {k: SIC.from_preset(model, k, level="ms_ssim", min_score=0) for k in ("xrai", "tmlr")}
+    found = evaluate(model, items, {"a": Saliency(model), "b": InputXGradient(model)}, scores,
+                     batch_size=3, seed=0)  # fmt: skip
+    sentence = "xrai: a value of the median curve"
+    assert sentence in as_text(found, {"a": "a", "b": "b"}, "a")
+    assert sentence in page_of(found, tmp_path)
