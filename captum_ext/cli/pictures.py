@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import stat
 import warnings
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from captum_ext.cli.output import MARK
 from captum_ext.cli.say import say
 from captum_ext.evaluation.data import first_line
 
+# What Pillow logs it also raises, and the reason is said by us.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 # Raster formats alone: Pillow hands an EPS to Ghostscript, whatever the file is called.
 FORMATS = {
     "BMP": (".bmp",),

@@ -207,7 +207,7 @@ def test_no_mutated_file_gives_anything_but_a_picture_or_a_reason(folder):
     draw = random.Random(0)
     reader = Reader(spy.classifier())
     reasons, taken = [], 0
-    for k in range(600):
+    for k in range(300):
         content = bytearray(KINDS[draw.choice(sorted(KINDS))])
         for _ in range(draw.choice([1, 3, 30])):
             content[draw.randrange(len(content))] = draw.randrange(256)
@@ -221,7 +221,7 @@ def test_no_mutated_file_gives_anything_but_a_picture_or_a_reason(folder):
             assert made.shape == (3, 24, 24)
             assert made.isfinite().all()
             taken += 1
-    assert min(taken, len(reasons)) > 100
+    assert min(taken, len(reasons)) > 50
     assert all(len(reason) > 10 for reason in reasons)
 
 
