@@ -234,9 +234,10 @@ def main() -> int:
         n = int((place / f"calls-{rank}").read_text())
         ways = [(at, torn) for at in range(n) for torn in (False, True)]
         step = max(1, len(ways) // most) if most else 1
-        bad = [point for point in ways[::step] if not goes_on(size, rank, point, whole)]
-        n_bad, n_all = n_bad + len(bad), n_all + len(ways[::step])
-        print(f"rank {rank} of {size}: {n} calls, {len(ways[::step])} kills, "
+        ways = ways[step // 2 :: step]
+        bad = [point for point in ways if not goes_on(size, rank, point, whole)]
+        n_bad, n_all = n_bad + len(bad), n_all + len(ways)
+        print(f"rank {rank} of {size}: {n} calls, {len(ways)} kills, "
               f"{len(bad)} that do not go on rightly {bad}")  # fmt: skip
     print(f"{n_bad} of {n_all}")
     return int(n_bad > 0)
