@@ -37,8 +37,8 @@ from captum_ext.mask import (
 
 __all__ = ["MaskAttribution", "MaskRun"]
 
-# A map that is nowhere above this is empty: masks move by far more or not at all.
-_NOTHING = 1e-3
+NOTHING = 1 / 512
+"""A map that is nowhere above this is empty: half a grey level of 8 bits leaves every pixel."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class MaskAttribution(GradientAttribution):
     def _warn_of_nothing(self, maps: Tensors, first: Here, max_forwards: int | None) -> None:
         """Says for which examples the mask stayed at ones, and why."""
         most = torch.stack([m.flatten(1).amax(1) for m in maps]).amax(0)
-        empty = (most < _NOTHING).nonzero().flatten().to(first.masks.device)
+        empty = (most < NOTHING).nonzero().flatten().to(first.masks.device)
         if not len(empty):
             return
         which, depends = f"the examples {_listed([str(i) for i in empty.tolist()])}", True

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from captum_ext.attr.catalog import METHODS
+from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
 from captum_ext.cli.models import (
@@ -44,7 +45,7 @@ from captum_ext.cli.shown import shown
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure
-from captum_ext.viz.maps import LEAST_MASK, least_credit
+from captum_ext.viz.maps import least_credit
 
 DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
 
@@ -144,7 +145,7 @@ def _figure(
             r.label,
             None if r.attributions is None else r.attributions[0],
             r.curves,
-            LEAST_MASK if r.descent else least_credit(float(probabilities[target]), image.numel()),
+            NOTHING if r.descent else least_credit(float(probabilities[target]), image.numel()),
             r.problem,
         )
         for r in results.values()

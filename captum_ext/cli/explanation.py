@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import accepted
+from captum_ext.cli.say import say
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.quiet import quiet
@@ -117,7 +120,12 @@ def _explain(
     """The map, and the history of an optimized mask."""
     taken = accepted(method, options)
     inner = method.method
-    with seeded(options["seed"], image.device), quiet(), measured(counted) as cost:
+    with (
+        told_warnings(result.label),
+        seeded(options["seed"], image.device),
+        quiet(),
+        measured(counted) as cost,
+    ):
         result.cost = cost
         if isinstance(inner, MaskAttribution):
             found = inner.optimize(image, target=target, **{**method.options, **taken})
@@ -130,6 +138,18 @@ def _explain(
         raise ValueError("its map holds nan or infinite values")
     result.attributions = credit.detach()
     return result.attributions
+
+
+@contextmanager
+def told_warnings(label: str) -> Iterator[None]:
+    """Says what is warned of within, in a sentence instead of lines of source."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            for sentence in dict.fromkeys(str(one.message) for one in caught):
+                say(f"{label}: {sentence}")
 
 
 def _curves(

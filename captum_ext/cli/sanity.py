@@ -14,7 +14,9 @@ from tqdm import tqdm
 from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr.catalog import METHODS, Method
+from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError
+from captum_ext.cli.explanation import is_mask_method
 from captum_ext.cli.folder import images_of
 from captum_ext.cli.models import (
     add_model_options,
@@ -116,7 +118,11 @@ def run(arguments: argparse.Namespace) -> None:
     checks = with_impostors(checks, model, images)
     labels |= {name: name for name in checks if name not in labels}
     records = table(checks)
-    rows = [cascade(labels[name], check) for name, check in checks.items()]
+    masks = {name for name, method in made.items() if is_mask_method(method)}
+    rows = [
+        cascade(labels[name], check, NOTHING if name in masks else 0.0)
+        for name, check in checks.items()
+    ]
     writers: dict[Path, Any] = {
         arguments.out: lambda: write_figure(cascade_figure(images[0], rows), arguments.out)
     }

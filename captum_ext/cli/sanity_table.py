@@ -84,12 +84,12 @@ def interval(values: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def cascade(label: str, check: ParameterRandomization) -> Cascade:
-    """A method's row of the figure."""
+def cascade(label: str, check: ParameterRandomization, least: float = 0.0) -> Cascade:
+    """A method's row of the figure; a map without a value above ``least`` shows no evidence."""
     similarity = {key: by_stage(values) for key, values in check.per_example.items()}
     stages = tuple(row["stage"] for row in check.report)
     chance = {key: float(values.nanmean()) for key, values in check.chance.items()}
-    return Cascade(label, stages, check.maps[0], similarity, chance)
+    return Cascade(label, stages, check.maps[0], similarity, chance, least)
 
 
 def as_text(

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from captum_ext._captum import Attribution, default_chunk
 from captum_ext._random import seeded
 from captum_ext._typing import Forward
 from captum_ext.attr.catalog import accepted
+from captum_ext.attr.configured import Configured
 from captum_ext.attr.grad_cam import enlarged
+from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.evaluation import ranks
 from captum_ext.evaluation.cost import Cost, watched
 from captum_ext.evaluation.data import Data, count, first_line, groups, is_indexed
@@ -291,7 +294,10 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
         except Exception as error:
             stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
             reasons[key] = first_line(error)
+    method = job.methods[name]
+    inner = method.method if isinstance(method, Configured) else method
+    least = NOTHING if isinstance(inner, MaskAttribution) else 0.0
     return Result(
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
-        json.dumps(reasons), pack(states), _picture(map_thumbnail, credit),
+        json.dumps(reasons), pack(states), _picture(partial(map_thumbnail, least=least), credit),
     )  # fmt: skip

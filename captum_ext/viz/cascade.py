@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from captum_ext._text import pictured
 from captum_ext.viz.maps import heat
 
 _CELL = 1.05
@@ -25,6 +26,7 @@ class Cascade:
         maps: the original map and the map after each stage, (1 + stages, C, H, W).
         similarity: by name the mean over images at each stage, and the ends of its interval.
         chance: by name what maps without any relation would have, drawn as a dotted line.
+        least: a map without a larger value is drawn as no evidence, see `heat`.
 
     >>> import torch
     >>> Cascade("IG", ["head"], torch.rand(2, 3, 8, 8), {"ssim": ([0.1], [0.0], [0.2])}).label
@@ -36,6 +38,7 @@ class Cascade:
     maps: Tensor
     similarity: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]
     chance: Mapping[str, float] = field(default_factory=dict)
+    least: float = 0.0
 
 
 def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
@@ -73,14 +76,14 @@ def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
     for line, row in zip(axes, rows, strict=True):
         line[0].imshow(photo, cmap="gray")
         for ax, credit in zip(line[1:], row.maps, strict=True):
-            shown = heat(credit)
+            shown = heat(credit, least=row.least)
             ax.imshow(shown, cmap="inferno", vmin=0, vmax=1)
             if shown.max() == shown.min():
-                ax.text(0.5, 0.5, "constant", color="w", fontsize=7, transform=ax.transAxes,
+                ax.text(0.5, 0.5, "no evidence", color="w", fontsize=7, transform=ax.transAxes,
                         ha="center", va="center")  # fmt: skip
         for ax in line:
             ax.set(xticks=[], yticks=[])
-        line[0].set_ylabel(row.label, fontsize=9)
+        line[0].set_ylabel(pictured(row.label), fontsize=9)
     for ax, title in zip(axes[0], ["image", *titles], strict=True):
         ax.set_title(title, fontsize=7.5, rotation=60, ha="left", rotation_mode="anchor")
     part.suptitle("randomized from the output on", fontsize=9)
@@ -93,7 +96,7 @@ def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
         # The original map equals itself.
         mean, low, high = ([1.0, *values] for values in row.similarity[title])
         color = palette[2 * k % 20 + k // 10]
-        ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=row.label)
+        ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=pictured(row.label))
         if title in row.chance:
             ax.axhline(row.chance[title], color=color, linewidth=0.8, linestyle=":")
         ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)

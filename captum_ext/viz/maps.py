@@ -21,9 +21,6 @@ _PER_ROW = 6
 _COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]
 
 
-LEAST_MASK = 1 / 512
-"""The least deletion of a mask that shows: half a grey level of 8 bits, less leaves every pixel."""
-
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -74,7 +71,7 @@ def heat(
         absolute: the smallest value is 0, since RISE's maps lie far above 0; without it the
             signed sum, in [-1, 1].
         percentile: values above it (in size) are clipped, so that no single pixel rules.
-        least: what a value must exceed to say anything, such as ``LEAST_MASK`` for masks.
+        least: what a value must exceed to say anything, such as half a grey level for masks.
 
     >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
     [[0.0, 1.0]]

@@ -5,9 +5,11 @@ import torch
 from matplotlib.figure import Figure
 
 from captum_ext._text import pictured
+from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.curve import Curve
-from captum_ext.viz import Explained, explanation_figure, heat, overlay
-from captum_ext.viz.maps import LEAST_MASK, draw_curves, least_credit
+from captum_ext.evaluation.thumbnails import map_thumbnail
+from captum_ext.viz import Cascade, Explained, cascade_figure, explanation_figure, heat, overlay
+from captum_ext.viz.maps import draw_curves, least_credit
 
 LEVEL = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
 CURVES = {"insertion_abs": LEVEL, "deletion_abs": LEVEL}
@@ -32,15 +34,15 @@ def test_what_only_rounding_tells_apart_is_no_picture(level):
 def test_a_mask_below_half_a_grey_level_is_no_picture():
     diamond = torch.zeros(3, 9, 9)
     diamond[:, 3:6, 3:6] = 6e-8
-    assert not heat(diamond, least=LEAST_MASK).any()
+    assert not heat(diamond, least=NOTHING).any()
     image = maps(1.0)
     nothing = overlay(image, torch.zeros_like(diamond))
-    assert (overlay(image, diamond, least=LEAST_MASK) == nothing).all()
+    assert (overlay(image, diamond, least=NOTHING) == nothing).all()
     # What is said to be invisible is: a blend with anything rounds to the same 8 bits, half up.
     grey = torch.arange(256) / 255
-    blended = grey + 0.999 * LEAST_MASK * (torch.rand(100, 256) - grey)
+    blended = grey + 0.999 * NOTHING * (torch.rand(100, 256) - grey)
     assert ((blended * 255).round() == grey * 255).all()
-    assert heat(diamond * 1e6, least=LEAST_MASK).any()
+    assert heat(diamond * 1e6, least=NOTHING).any()
 
 
 def test_credit_that_sums_to_less_than_the_scores_rounding_is_no_picture():
@@ -58,7 +60,7 @@ def words(figure):
 def test_what_there_is_nothing_to_see_of_is_said():
     image = torch.rand(3, 9, 9)
     rows = [
-        Explained("I-GOS", torch.full((3, 9, 9), 6e-8), CURVES, LEAST_MASK),
+        Explained("I-GOS", torch.full((3, 9, 9), 6e-8), CURVES, NOTHING),
         Explained("IG", maps(1.0), CURVES),
         Explained("Saliency", None, {}, problem="no gradient reaches the input"),
     ]
@@ -66,6 +68,17 @@ def test_what_there_is_nothing_to_see_of_is_said():
     said = [t.get_text().replace("\n", " ") for t in words(figure)]
     assert said.count("no evidence found") == 1
     assert "no map: no gradient reaches the input" in said
+
+
+def test_a_cascade_and_a_thumbnail_show_no_rounding_either():
+    diamond = torch.zeros(3, 9, 9)
+    diamond[:, 3:6, 3:6] = 6e-8
+    row = Cascade("I-GOS", ["head"], torch.stack([diamond, maps(1.0)]),
+                  {"ssim": ([0.1], [0.0], [0.2])}, least=NOTHING)  # fmt: skip
+    said = [t.get_text() for t in words(cascade_figure(torch.rand(3, 9, 9), [row]))]
+    assert said.count("no evidence") == 1
+    blank = map_thumbnail(torch.zeros_like(diamond))
+    assert map_thumbnail(diamond, least=NOTHING) == blank != map_thumbnail(diamond)
 
 
 @pytest.mark.parametrize("name", ["$x$", "a$b_c$", "_x", "\\frac", "x" * 999, "\udcff", "\x1b[31m"])
