@@ -4,8 +4,8 @@ Objective, weights and noise are the papers' (l1 1, tv 20, noise 0.2).
 The search is not: it starts from the last accepted step, jumps where no step is of use, and reads
 5 points (iGOS++ 3). L1 is held against a mask that leaves ones, as the search sees it: on 8
 photographs insertion changed by +.044 +- .035 (I-GOS), +.011 +- .021 (iGOS+) and +.013 +- .024
-(iGOS++), deletion by +.016 +- .041, -.013 +- .012 and -.007 +- .011 (paired, 95 %). More
-than 20 iterations (iGOS+ and iGOS++ 10) do not raise insertion; iGOS++ needs fewer on many
+(iGOS++), deletion by +.016 +- .041, -.013 +- .012 and -.007 +- .011 (paired, 1.96 standard errors).
+More than 20 iterations (iGOS+ and iGOS++ 10) do not raise insertion; iGOS++ needs fewer on many
 images, but not on all. `published` has the original settings. A model evaluation is one forward
 pass of one image; a gradient counts as three.
 """
@@ -54,7 +54,8 @@ class IGOS(MaskAttribution):
         step: how far a mask moves per iteration; None is the default search.
         relative_weights: whether the weights are multiplied by the score of the input. For the
             second and third classes of 4 photographs I-GOS then inserts .039 +- .033 better and
-            deletes .013 +- .012 better (n = 8, 95 % intervals), and no map is empty, where 2 were.
+            deletes .013 +- .012 better (n = 8, 1.96 standard errors), and no map is empty, where
+            2 were; for the first class of 6 by -.007 +- .010 and .007 +- .007.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
