@@ -11,8 +11,9 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor, nn
 
-from captum_ext.attr import RISE
+from captum_ext.attr import RISE, PathAttribution
 from captum_ext.metrics import AIC, SIC, Deletion, Insertion, insertion
+from captum_ext.path import FixedPath
 from tests.conftest import small_net
 from tests.contract import METHODS
 
@@ -380,6 +381,23 @@ def test_rise_shows_integer_images_as_integers():
     credit = RISE(model, cells=4).attribute(images, target=1, n_masks=50)
     expected = RISE(NET, cells=4).attribute(images.float() / 255, target=1, n_masks=50)
     close(credit, expected, atol=1e-3, rtol=0)
+
+
+class Careless(FixedPath):
+    """Writes over its ends."""
+
+    def point(self, start, end, t):
+        return torch.lerp(start.mul_(0.5), end.mul_(0.5), t)
+
+
+def test_a_path_and_a_reference_that_write_over_what_they_get_reach_nothing_else(images):
+    inputs, baselines = images.clone(), torch.full_like(images, 0.2)
+    PathAttribution(NET, Careless()).attribute(inputs, baselines, target=1, n_steps=3)
+    assert torch.equal(inputs, images)
+    assert (baselines == 0.2).all()
+    curve = insertion(NET, inputs, maps_of(images), target=1, reference=lambda x: x.mul_(0))
+    assert_equal(curve, insertion(NET, inputs, maps_of(images), target=1, reference=0.0))
+    assert torch.equal(inputs, images)
 
 
 @pytest.mark.parametrize("name", METHODS)
