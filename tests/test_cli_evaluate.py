@@ -192,6 +192,18 @@ def test_changed_files_are_named_and_the_same_files_elsewhere_are_the_same_run(f
         assert words in refused(capsys, *options)
 
 
+def test_what_was_damaged_is_said_among_the_notes(folder, capsys):
+    assert evaluate() == 0
+    first = results()["table"]
+    os.truncate("out/part-00000.sqlite", 9000)
+    assert evaluate() == 0
+    assert "part-00000.sqlite is damaged" in capsys.readouterr().err
+    (note,) = (note for note in results()["excluded"]["notes"] if "damaged" in note)
+    assert "computed again" in note
+    again = results()["table"]
+    assert [{**row, "seconds": 0} for row in again] == [{**row, "seconds": 0} for row in first]
+
+
 def strange_images():
     images = Path("images")
     (images / "broken.png").write_bytes((images / "0.png").read_bytes()[:300])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def add_to(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates; raises CallError before any work if something does not fit."""
     _check(arguments)
-    with process_group():
+    with process_group(), warnings.catch_warnings():
+        # Said below, and stands among the notes.
+        warnings.filterwarnings("ignore", ".*computed again")
         device = device_of(own_device(arguments.device))
         model = load_model(arguments.model, arguments.weights, device)
         data, notes = _data(arguments, model)
@@ -137,6 +140,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise CallError(f"--out: {error}") from error
         finally:
             progress.close()
+    for note in found.notes:
+        say(note)
     # Shown, not compared: what they name is, by content.
     found.settings |= _settings(arguments, data)
     if is_first():
@@ -257,7 +262,8 @@ def _finish(
         raise CallError(f"IMAGES: none of {len(found.seen)} images is left: {reasons}.")
     against = arguments.against if arguments.against in found.methods else found.methods[0]
     found.smallest = arguments.smallest_difference
-    found.unsuited, found.notes = dict(unsuited), list(notes)
+    found.unsuited = dict(unsuited)
+    found.notes += notes
     found.command = f"{launcher()} {shown_command(arguments.command_line)}"
     labels = {name: METHODS[name].label for name in found.methods}
     finish(as_text(found, labels, against), writers(found, arguments.out, labels, against))
