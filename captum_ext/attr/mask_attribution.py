@@ -34,6 +34,7 @@ from captum_ext.mask import (
     blurred,
     descend,
 )
+from captum_ext.mask.descent import require_iteration
 
 __all__ = ["MaskAttribution", "MaskRun"]
 
@@ -130,6 +131,14 @@ class MaskAttribution(GradientAttribution):
     def get_name(self) -> str:
         """The method's name in the papers."""
         return self.name
+
+    def require_iteration(
+        self, n_steps: int | None = None, max_forwards: int | None = None
+    ) -> None:
+        """Raises ValueError if ``max_forwards`` allows no iteration; the model is not asked."""
+        n_steps = _count("n_steps", self.n_steps if n_steps is None else n_steps)
+        spent = int(self.relative_weights)
+        require_iteration(self.terms, self.direction, n_steps, max_forwards, spent)
 
     @log_usage()
     def attribute(

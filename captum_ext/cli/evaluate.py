@@ -278,4 +278,4 @@ def _require_maps(found: Evaluation) -> None:
             reasons.setdefault(row["method"], row["reason"])
     none = all(record["n_examples"] == 0 for record in found.records)
     if none:
-        require_maps({name: reasons.get(name, "failed") for name in found.methods}, refused=False)
+        require_maps({name: reasons.get(name, "failed") for name in found.methods})

@@ -42,7 +42,6 @@ class Result:
         cost: of the map.
         descent: how its mask was optimized, if it has one.
         problem: why something of it is missing.
-        refused: whether it was a wrong argument, found before the model was asked.
     """
 
     label: str
@@ -51,7 +50,6 @@ class Result:
     cost: Cost = field(default_factory=Cost)
     descent: Descent | None = None
     problem: str | None = None
-    refused: bool = False
 
     def record(self, name: str) -> dict[str, Any]:
         """A row of the table."""
@@ -92,20 +90,16 @@ def attribute_all(
         "seed": arguments.seed,
         "show_progress": True,
     }
-    asked: list[bool] = []
-    hook = counted.register_forward_pre_hook(lambda *_: asked.append(True))
-    with tqdm(unit=" evaluations", leave=False) as bar, hook:
+    with tqdm(unit=" evaluations", leave=False) as bar:
         counted.watch = bar.update
         for name, method in methods.items():
             bar.set_description(labels[name])
             result = results[name] = Result(labels[name])
-            asked.clear()
             try:
                 credit = _explain(result, method, counted, image, target, options)
                 result.curves = _curves(counted, credit, image, target, arguments)
             except Exception as error:
                 result.problem = reason(error)
-                result.refused = isinstance(error, ValueError | TypeError) and not asked
     return results
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from captum_ext._captum import Attribution
 from captum_ext._text import reason
-from captum_ext.attr import Configured
+from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
 from captum_ext.cli.errors import CallError, WorkError, as_call_error
 from captum_ext.cli.labels import Classes
@@ -108,23 +108,18 @@ def target_of(given: str, model: nn.Module, n_classes: int) -> int:
     return number
 
 
-def require_maps(problems: Mapping[str, str | None], refused: bool) -> None:
-    """Ends the command if every method failed.
+def require_maps(problems: Mapping[str, str | None]) -> None:
+    """Raises WorkError if every method failed.
 
     Args:
         problems: why each failed, None where it didn't.
-        refused: whether all failed before the model was asked, of an argument.
-
-    Raises:
-        CallError: if so.
-        WorkError: if all failed otherwise.
     """
     if all(problems.values()):
         reasons: dict[str, list[str]] = {}
         for name, why in problems.items():
             reasons.setdefault(str(why), []).append(name)
         told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-        raise (CallError if refused else WorkError)(f"no method gives a map ({told})")
+        raise WorkError(f"no method gives a map ({told})")
 
 
 def chosen(text: str) -> dict[str, Method]:
@@ -168,7 +163,9 @@ def configured(method: Method, model: nn.Module, arguments: argparse.Namespace) 
     """
     attribution: Attribution = method.make(model)
     options = {**effort_of(arguments), "seed": arguments.seed}
+    kept = accepted(attribution, options)
     if isinstance(attribution, Configured):
-        kept = {**accepted(attribution, options), **attribution.options}
-        return Configured(attribution.method, **kept)
-    return Configured(attribution, **accepted(attribution, options))
+        kept, attribution = {**kept, **attribution.options}, attribution.method
+    if isinstance(attribution, MaskAttribution):
+        attribution.require_iteration(kept.get("n_steps"), kept.get("max_forwards"))
+    return Configured(attribution, **kept)

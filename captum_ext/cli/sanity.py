@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
         targets,
     )
     lost = {**unsuited, **failed}
-    require_maps({name: lost.get(name) for name in methods}, refused=False)
+    require_maps({name: lost.get(name) for name in methods})
     for name, why in failed.items():
         say(f"{name} fails: {why}")
     labels = {name: methods[name].label for name in checks}

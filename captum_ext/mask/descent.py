@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_ext.mask.direction import Direction, Here
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.step import Move, Step
+from captum_ext.mask.terms import Term
 
 __all__ = ["Descent", "Progress", "descend"]
 
@@ -84,6 +85,22 @@ def descend(
     return run.run(n_iter, progress)
 
 
+def require_iteration(
+    terms: Sequence[Term],
+    direction: Direction,
+    n_steps: int,
+    max_forwards: int | None,
+    spent: int = 0,
+) -> None:
+    """Raises ValueError if ``max_forwards`` allows no iteration; the model is not asked."""
+    least = spent + _PER_GRADIENT * len(terms) * len(direction.fractions(n_steps))
+    if max_forwards is not None and max_forwards < least:
+        raise ValueError(
+            f"`max_forwards` must allow one iteration, whose gradient takes {least} model "
+            f"evaluations, but got {max_forwards}: raise it or lower `n_steps`."
+        )
+
+
 class _Run:
     def __init__(
         self,
@@ -99,13 +116,7 @@ class _Run:
         self.fractions = direction.fractions(n_steps)
         self.per_value = len(problem.terms) * len(self.fractions)
         self.most = 2**62 if max_forwards is None else max_forwards
-        least = spent + _PER_GRADIENT * self.per_value
-        if self.most < least:
-            raise ValueError(
-                f"`max_forwards` must allow one iteration, whose gradient takes "
-                f"{least} model evaluations, but got {max_forwards}: "
-                "raise it or lower `n_steps`."
-            )
+        require_iteration(problem.terms, direction, n_steps, max_forwards, spent)
         self.masks = problem.start()
         self.state = step.start(self.masks)
         n, where = self.masks.shape[0], self.masks.device

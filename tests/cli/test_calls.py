@@ -52,8 +52,9 @@ def test_what_a_users_model_raises_is_1_and_told(name, factory, words, folder, c
     assert words in said(capsys)[-1]
 
 
-def test_an_argument_that_no_method_takes_is_a_wrong_call(folder, capsys):
-    assert explain("--methods", "igos", "--max-forwards", "3") == 2
+@EACH
+def test_an_argument_that_no_method_takes_is_a_wrong_call(name, folder, capsys):
+    assert COMMANDS[name]("--methods", "igos", "--max-forwards", "3") == 2
     assert "`max_forwards` must allow one iteration" in said(capsys)[-1]
 
 
