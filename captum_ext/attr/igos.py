@@ -60,7 +60,7 @@ class IGOS(MaskAttribution):
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
     >>> igos = IGOS(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8, tv_weight=0.1)
-    >>> igos.attribute(images, n_iter=5, n_steps=4).shape
+    >>> igos.attribute(images, baselines=0.0, n_iter=5, n_steps=4).shape
     torch.Size([1, 3, 16, 16])
     """
 
@@ -118,7 +118,7 @@ class IGOSPlus(MaskAttribution):
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
     >>> method = IGOSPlus(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8, tv_weight=0.1)
-    >>> method.attribute(images, n_iter=5).shape
+    >>> method.attribute(images, baselines=0.1, n_iter=5).shape
     torch.Size([1, 3, 16, 16])
     """
 
@@ -174,7 +174,7 @@ class IGOSPlusPlus(MaskAttribution):
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
     >>> method = IGOSPlusPlus(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8)
-    >>> run = method.optimize(images, n_iter=5)
+    >>> run = method.optimize(images, baselines=0.1, n_iter=5)
     >>> run.attributions.shape, run.descent.objective.shape
     (torch.Size([1, 3, 16, 16]), torch.Size([5, 1]))
     """

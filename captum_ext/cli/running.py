@@ -148,10 +148,11 @@ def made_for(
             made[name] = configured(method, model, arguments)
         except Exception as error:
             unsuited[name] = reason(error)
-            say(f"{name} is left out: {unsuited[name]}")
     if not made:
         reasons = "; ".join(f"{name}: {why}" for name, why in unsuited.items())
         raise CallError(f"--methods: none suits the model ({reasons})")
+    for name, why in unsuited.items():
+        say(f"{name} is left out: {why}")
     return made, unsuited
 
 

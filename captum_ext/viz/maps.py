@@ -230,7 +230,8 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
         descents: by label; the first example of each is shown.
 
     >>> from captum_ext.attr import IGOS
-    >>> run = IGOS(lambda x: x.mean((1, 2, 3)), mask_size=4).optimize(torch.rand(1, 3, 8, 8))
+    >>> igos = IGOS(lambda x: x[:, :, 2:4].mean((1, 2, 3)), mask_size=4, tv_weight=0.1)
+    >>> run = igos.optimize(torch.ones(1, 3, 8, 8), baselines=0.0)
     >>> len(history_figure({"I-GOS": run.descent}).axes)
     2
     """
