@@ -171,15 +171,26 @@ class Identity:
         return {key: self.of(items[key], f"{path}.{key}") for key in sorted(items)}
 
     def _type(self, kind: type, path: str) -> str:
-        """An installed class by its name, a user's by its code."""
+        """An installed class by its name, a user's, or what replaces a part, by its code."""
         if _is_library(kind):
             self.libraries.add(kind.__module__.split(".")[0])
-            return f"{kind.__module__}.{kind.__qualname__}"
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            replaced = {k: f for base in reversed(kind.__mro__) for k, f in _replaced_in(base)}
+            held = self._items(replaced, name)
+            return f"{name} with another {', '.join(held)} {_digest(held)}" if held else name
         bases = [self.of(base, f"{path}.{base.__name__}") for base in kind.__bases__]
         members = {k: v for k, v in vars(kind).items()
                    if k not in _OF_ANY_CLASS and not isinstance(v, _SLOT_KINDS)}  # fmt: skip
         held = self._items(members, f"{path}.{kind.__qualname__}")
         return f"{kind.__qualname__} {_digest([bases, held])}"
+
+    def replaced(self) -> dict[str, Any]:
+        """Functions of torch that someone put others in the place of."""
+        return {
+            f"{place.__name__}.{name}": self.of(function, name)
+            for place in (torch, nn.functional, Tensor)
+            for name, function in _replaced_in(place)
+        }
 
     def _class(self, kind: type, path: str) -> str:
         return self._type(kind, path)
@@ -450,6 +461,17 @@ def _is_installed(file: str) -> bool:
     own = Path(__file__).parents[1]
     place = Path(file).resolve()
     return any(place.is_relative_to(folder) for folder in (own, *_library_folders()))
+
+
+def _replaced_in(place: Any) -> list[tuple[str, FunctionType]]:
+    """The functions of an installed class or module whose code stands in a user's file."""
+    return [
+        (name, value) for name, value in vars(place).items()
+        if isinstance(value, FunctionType) and (
+            value.__module__ == "__main__"
+            or not _is_installed(value.__globals__.get("__file__", __file__))
+        )
+    ]  # fmt: skip
 
 
 def _is_library(value: Any) -> bool:

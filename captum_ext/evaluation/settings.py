@@ -136,6 +136,7 @@ def about(
         "n_examples": count(data),
         "device": device_of(forward_func).type,
         "precision": precision(),
+        "replaced": identity.replaced(),
         "model": model,
         "methods": {n: identity.of(method, f"methods.{n}") for n, method in methods.items()},
         "metrics": {n: identity.of(metric, f"metrics.{n}") for n, metric in metrics.items()},
@@ -175,6 +176,8 @@ def precision() -> dict[str, str]:
              "matmul": torch.get_float32_matmul_precision()}  # fmt: skip
     for kind in ("cpu", "cuda"):
         found[f"autocast {kind}"] = _autocast(kind)
+    found["deterministic"] = str(torch.are_deterministic_algorithms_enabled())
+    found["onednn"] = str(torch.backends.mkldnn.enabled)
     switches: dict[str, Any] = {
         "cudnn": torch.backends.cudnn,
         "cuda matmul": torch.backends.cuda.matmul,

@@ -236,6 +236,27 @@ def test_a_global_that_a_function_reads_is_part_of_it(monkeypatch):
     assert Identity().of(scaled(2)) != before
 
 
+def content_of(run):
+    return about(**run, only_correct=False, more=None).content
+
+
+def relu_of_mine(*x):
+    return torch.tanh(x[-1])
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(nn.ReLU, "forward"), (nn.Module, "__call__"), (Saliency, "attribute"),
+     (nn.functional, "relu"), (torch.Tensor, "norm")],
+)  # fmt: skip
+def test_what_replaces_a_part_of_a_library_is_part_of_it(place, name, monkeypatch):
+    before = content_of(parts())
+    monkeypatch.setattr(place, name, relu_of_mine)
+    assert content_of(parts()) != before
+    monkeypatch.undo()
+    assert content_of(parts()) == before
+
+
 def test_a_model_that_holds_itself_is_read_once():
     net = Net()
     net.me = [net]
