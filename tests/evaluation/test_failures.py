@@ -4,6 +4,7 @@ import errno
 import functools
 import math
 import os
+import types
 
 import pytest
 import torch
@@ -71,7 +72,10 @@ def test_a_passing_failure_stops_and_the_run_goes_on_to_the_same_numbers(
                            "metric": (Insertion, "update")}[place]  # fmt: skip
             real = getattr(owner, name)
             faulty = Faulty(real, PASSING[kind], {"method": 1}.get(place, k))
-            patch.setattr(owner, name, functools.wraps(real)(lambda *a, **o: faulty(*a, **o)))
+            made = lambda *a, **o: faulty(*a, **o)  # noqa: E731
+            # Without the globals of this file, whose function would make it another run.
+            made = types.FunctionType(made.__code__, {}, closure=made.__closure__)
+            patch.setattr(owner, name, functools.wraps(real)(made))
         with pytest.raises((RunStoppedError, MemoryError, torch.OutOfMemoryError)) as caught:
             run(net, items, tmp_path)
     if caught.type is RunStoppedError:
