@@ -47,7 +47,7 @@ class _SanityCheck(TableMetric):
     def __init__(self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Any) -> None:
         names = check_names(similarity)
         super().__init__(len(names), **kwargs)
-        self._borrowed, self.similarity = Borrowed(make_method), names
+        self._borrowed, self.similarity, self._draws = Borrowed(make_method), names, False
         self.add_state("n_stages", torch.tensor(0), dist_reduce_fx="max")
         self._add_list("gone", len(names), torch.int64)
         for name in names:
@@ -57,9 +57,20 @@ class _SanityCheck(TableMetric):
     def _explain(self, model: nn.Module, *data: Any) -> Tensor:
         if self._borrowed.model is None:
             raise ValueError("`make_method` is missing: a pickled metric leaves it out.")
-        # Methods that draw from the global random state get the same numbers for every map.
-        with seeded(self.seed, as_tuple(data[0])[0].device):
-            return explain(self._borrowed.model, model, *data)
+        # Methods that draw from the global random state get the same numbers for every map, and
+        # one example at a time, so that no map depends on those beside it.
+        inputs = as_tuple(data[0])
+        alone = len(inputs[0]) > 1 and self._draws
+        parts = [_row(data, k) for k in range(len(inputs[0]))] if alone else [data]
+        maps = []
+        for part in parts:
+            with seeded(self.seed, inputs[0].device) as drawn:
+                maps.append(explain(self._borrowed.model, model, *part))
+                again = len(inputs[0]) > 1 and drawn() and not self._draws
+            if again:
+                self._draws = True
+                return self._explain(model, *data)
+        return maps[0] if len(maps) == 1 else torch.cat(maps)
 
     def _add(self, original: Tensor, others: Sequence[Tensor]) -> None:
         if int(self.n_stages) not in (0, len(others)):
@@ -118,6 +129,20 @@ class _SanityCheck(TableMetric):
     def by_stage(self) -> dict[str, Tensor]:
         """The mean of each similarity over examples, (stages,)."""
         return {name: table.nanmean(0) for name, table in self.per_example.items()}
+
+
+def _row(data: tuple[Any, ...], k: int) -> tuple[Any, ...]:
+    """One example of inputs, target and further arguments."""
+    inputs, target, args = data
+    n = len(as_tuple(inputs)[0])
+
+    def of(value: Any) -> Any:
+        held = isinstance(value, Tensor) and value.dim() > 0 and len(value) == n
+        return value[k : k + 1] if held else value
+
+    inputs = tuple(map(of, inputs)) if isinstance(inputs, tuple) else of(inputs)
+    args = tuple(map(of, args)) if isinstance(args, tuple) else of(args)
+    return inputs, [target[k]] if isinstance(target, list) else of(target), args
 
 
 def _compared(similarity: Similarity, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

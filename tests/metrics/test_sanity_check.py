@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from captum.attr import InputXGradient, LayerGradCam, Saliency
+from captum.attr import InputXGradient, LayerGradCam, NoiseTunnel, Saliency
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -98,6 +98,18 @@ def test_every_parameter_of_a_vision_transformer_is_randomized():
         "encoder.ln",
         "encoder.layers.encoder_layer_1",
     ]
+
+
+@pytest.mark.parametrize("target", [1, [0, 1, 2], torch.tensor([0, 1, 2])])
+def test_a_method_that_draws_does_not_depend_on_the_batch(target, net, images):
+    def found(part, of):
+        check = ParameterRandomization(lambda m: NoiseTunnel(Saliency(m)), similarity=["spearman"])
+        check.update(net, images[part], target=of)
+        return check.per_example["spearman"]
+
+    each = [target] * 3 if isinstance(target, int) else list(target)
+    alone = torch.cat([found(slice(k, k + 1), int(each[k])) for k in range(3)])
+    torch.testing.assert_close(found(slice(3), target), alone, rtol=0, atol=1e-3)
 
 
 def test_fresh_parameters_are_drawn_per_layer_from_the_seed_alone(net, images):
