@@ -20,9 +20,9 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from captum_ext._captum import Score
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MaskAttribution
 from captum_ext.mask import FeatureGroups, IntegratedGradient, MaskProblem
+from captum_ext.score import Score
 
 METHODS = {"I-GOS": IGOS, "iGOS+": IGOSPlus, "iGOS++": IGOSPlusPlus}
 COLUMNS = torch.arange(30)[None]

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
 _BASE = {"_typing", "_text", "_random"}
+_LIBRARY = {*_BASE, "_captum", "_tensors", "score", "blur", "maps", "classifier"}
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
     "_typing": set(),
@@ -14,11 +15,15 @@ ALLOWED = {
     "_random": set(),
     "_transform": set(),
     "_weights": set(),
-    "_captum": _BASE,
+    "_captum": set(),
+    "_tensors": _BASE,
+    "score": {*_BASE, "_captum", "_tensors"},
+    "blur": _BASE,
+    "maps": {*_BASE, "_tensors"},
     "classifier": {*_BASE, "_transform", "_weights"},
-    "path": {*_BASE, "_captum", "classifier"},
-    "mask": {*_BASE, "_captum", "classifier"},
-    "curve": {*_BASE, "_captum", "classifier"},
+    "path": _LIBRARY,
+    "mask": _LIBRARY,
+    "curve": _LIBRARY,
 }
 ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
 ALLOWED["metrics"] = {*ALLOWED["path"], "curve"}

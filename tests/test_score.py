@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from captum_ext._captum import Score, default_chunk, format_inputs, fresh
+from captum_ext._tensors import format_inputs, fresh
+from captum_ext.score import Score, default_chunk
 
 
 def weighted(x, weight):

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Attribution, fresh, log_usage, no_gradient_said
+from captum_ext._captum import Attribution, log_usage
+from captum_ext._tensors import fresh
 from captum_ext._typing import Inputs
+from captum_ext.score import no_gradient_said
 
 
 class Configured(Attribution):

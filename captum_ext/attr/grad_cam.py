@@ -9,15 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from captum_ext._captum import (
-    GradientAttribution,
-    NoGradientError,
-    Score,
-    compute_gradients,
-    format_inputs,
-    format_output,
-    log_usage,
-)
+from captum_ext._captum import GradientAttribution, compute_gradients, log_usage
+from captum_ext._tensors import format_inputs, format_output
 from captum_ext._typing import Inputs, Target, Tensors
 from captum_ext.attr.activations import (
     Candidate,
@@ -32,6 +25,7 @@ from captum_ext.attr.activations import (
     require_visible,
     tokens_by_count,
 )
+from captum_ext.score import NoGradientError, Score
 
 Reshape = Callable[[Tensor], Tensor]
 RESHAPES = ("tokens", "channels_last")

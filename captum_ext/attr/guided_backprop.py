@@ -8,17 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captum_ext._captum import (
-    GradientAttribution,
-    Score,
-    compute_gradients,
-    format_inputs,
-    format_output,
-    log_usage,
-)
+from captum_ext._captum import GradientAttribution, compute_gradients, log_usage
+from captum_ext._tensors import format_inputs, format_output
 from captum_ext._typing import Inputs, Target, Tensors
 from captum_ext.attr.activations import ScoresOf, require_visible
 from captum_ext.attr.grad_cam import GradCam
+from captum_ext.score import Score
 
 # Nodes of autograd's graph: what was run, whether by a module or a function.
 _OTHERS = {

@@ -10,14 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ext._captum import (
-    GradientAttribution,
-    Score,
-    format_baselines,
-    format_inputs,
-    format_output,
-    log_usage,
-)
+from captum_ext._captum import GradientAttribution, log_usage
+from captum_ext._tensors import format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.mask import (
     Deletion,
@@ -35,6 +29,7 @@ from captum_ext.mask import (
     descend,
 )
 from captum_ext.mask.descent import require_iteration
+from captum_ext.score import Score
 
 __all__ = ["MaskAttribution", "MaskRun"]
 

@@ -7,18 +7,12 @@ from typing import Any
 
 import torch
 
-from captum_ext._captum import (
-    GradientAttribution,
-    Score,
-    accumulation_dtype,
-    format_baselines,
-    format_inputs,
-    format_output,
-    log_usage,
-)
+from captum_ext._captum import GradientAttribution, log_usage
+from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import Knot, Path, Rule, integrate
 from captum_ext.path.rules import riemann
+from captum_ext.score import Score
 
 
 class PathAttribution(GradientAttribution):

@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from captum_ext._captum import default_chunk
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
@@ -23,6 +22,7 @@ from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.mask import Descent
 from captum_ext.metrics import deletion_curve, insertion_curve
+from captum_ext.score import default_chunk
 
 REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
 _CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.frames import Frames
 
 

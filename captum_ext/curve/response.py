@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score
 from captum_ext._typing import Tensors
+from captum_ext.score import Score
 
 
 def probability_and_correctness(score: Score, points: Tensors, rows: Tensor) -> Tensor:

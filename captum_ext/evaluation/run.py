@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from captum_ext._captum import Attribution, default_chunk
+from captum_ext._captum import Attribution
 from captum_ext._random import seeded
 from captum_ext._typing import Forward
 from captum_ext.attr.catalog import accepted
@@ -33,6 +33,7 @@ from captum_ext.evaluation.screening import Screened, screen
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store import Result, Seen, Store, opened
 from captum_ext.evaluation.thumbnails import map_thumbnail, thumbnail
+from captum_ext.score import default_chunk
 
 UNLABELED = ("predict", "skip")
 Progress = Callable[[str, int, int], Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_ext._captum import require_scores
+from captum_ext._tensors import require_scores
 from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
 from captum_ext.evaluation.data import Example, first_line

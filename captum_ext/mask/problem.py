@@ -9,12 +9,12 @@ from math import prod
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score
 from captum_ext._typing import Tensors
 from captum_ext.mask.grid import Grid
 from captum_ext.mask.regularizers import Regularizer
 from captum_ext.mask.sample import Noise, Sample
 from captum_ext.mask.terms import Term
+from captum_ext.score import Score
 
 __all__ = ["MaskProblem"]
 

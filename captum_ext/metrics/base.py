@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 
 
 class ExampleMetric(Metric):

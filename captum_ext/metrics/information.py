@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score, format_baselines, format_inputs
+from captum_ext._tensors import format_baselines, format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import (
     CompressedSize,
@@ -24,6 +24,7 @@ from captum_ext.curve.codec import from_bytes, to_bytes
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.information_protocol import LEVELS, InformationProtocol
 from captum_ext.metrics.perturbation import format_attributions, require_probabilities
+from captum_ext.score import Score
 
 Readings = dict[str, Tensor]
 

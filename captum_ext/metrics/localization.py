@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchvision.tv_tensors import BoundingBoxes
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.metrics.means import TableMetric
 

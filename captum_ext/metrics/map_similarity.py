@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.similarity import ssim
 
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext.metrics.base import ExampleMetric
 from captum_ext.metrics.bootstrap import LEVEL, N_SAMPLES, Statistic, interval, mean_of, too_few
 

@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score, format_baselines, format_inputs
+from captum_ext._tensors import format_baselines, format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
 from captum_ext.curve.level import element_fraction
 from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.score import Score
 
 Reference: TypeAlias = float | Callable[[Tensor], Tensor]
 NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, NO_ORIGINAL = 1, 2, 3

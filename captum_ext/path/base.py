@@ -10,8 +10,9 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score, accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
+from captum_ext.score import Score
 
 
 class Knot:

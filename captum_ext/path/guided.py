@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score
 from captum_ext._typing import Tensors
 from captum_ext.path.base import Knot, Path
+from captum_ext.score import Score
 
 # Gradients closer than this are one tie: on a constant baseline a convolution's gradients are
 # equal but for rounding, and rounding must not choose the path.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from captum_ext._captum import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
 from captum_ext.path.base import Knot, Pairs, Rule
 

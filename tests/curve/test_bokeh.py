@@ -9,7 +9,6 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.interpolate import griddata
 
-from captum_ext._captum import Score
 from captum_ext.curve import (
     PNG,
     WEBP,
@@ -23,6 +22,7 @@ from captum_ext.curve.bokeh import InterpolatedFrames
 from captum_ext.curve.codec import from_bytes, to_bytes
 from captum_ext.curve.lattice import _METRIC, interpolate
 from captum_ext.metrics import INFORMATION_PRESETS
+from captum_ext.score import Score
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from captum_ext._captum import Score
 from captum_ext.curve import Frames, GaussianBlur, even_counts, fraction, rank, read
+from captum_ext.score import Score
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "metric.npz"
 

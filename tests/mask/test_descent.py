@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-from captum_ext._captum import Score
 from captum_ext.attr import IGOS, IGOSPlusPlus
 from captum_ext.mask import (
     L1,
@@ -24,6 +23,7 @@ from captum_ext.mask import (
     fixed,
     nesterov,
 )
+from captum_ext.score import Score
 from tests.attr.planted import detector, scenes
 
 STEPS = {

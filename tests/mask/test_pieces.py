@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score
 from captum_ext.mask import (
     L1,
     TV,
@@ -23,6 +22,7 @@ from captum_ext.mask import (
     PublishedL1,
     blurred,
 )
+from captum_ext.score import Score
 
 
 @pytest.fixture

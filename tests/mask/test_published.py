@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from captum_ext._captum import Score
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution
 from captum_ext.mask import (
@@ -19,6 +18,7 @@ from captum_ext.mask import (
     PublishedBilateralTV,
     PublishedL1,
 )
+from captum_ext.score import Score
 from tests.golden import load, reading
 
 METHODS = {"igos": IGOS, "igosp": IGOSPlus, "igospp": IGOSPlusPlus}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from captum_ext._captum import Score
 from captum_ext.path import FixedPath, StraightLine, integrate, riemann, trapezoid
+from captum_ext.score import Score
 
 
 def square(x):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 
-from captum_ext._captum import Score
 from captum_ext.attr import IDGI, BlurIG, GuidedIG
 from captum_ext.path import GuidedPath, gaussian_blur
+from captum_ext.score import Score
 from tests import golden
 
 SETTINGS = {

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from captum_ext._captum import Score
 from captum_ext.path import GuidedPath
+from captum_ext.score import Score
 
 
 def walk(path, model, inputs, n_steps, target=0):

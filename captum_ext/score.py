@@ -1,0 +1,395 @@
+"""`Score`: a model bound to a target, the one way from a model's output to a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from captum_ext._captum import (
+    compute_gradients,
+    format_additional_forward_args,
+    select_targets,
+)
+from captum_ext._tensors import accumulation_dtype, fresh, require_scores
+from captum_ext._typing import Forward, Target, Tensors
+
+# Elements of input that one model call takes when the caller leaves the choice to the library:
+# 8 (CPU, where larger ones leave the cache) or 64 photographs of 3 x 224 x 224.
+_ELEMENTS_PER_CALL = {"cpu": 8 * 3 * 224 * 224}
+_ELEMENTS_PER_CALL_ELSEWHERE = 64 * 3 * 224 * 224
+_MOST_ROWS_PER_CALL = 1024
+
+
+def default_chunk(inputs: Tensors) -> int:
+    """How many examples one model call takes unless the caller says otherwise.
+
+    Bounded by elements of input, but never below the batch that the caller could hold.
+    """
+    batch = inputs[0].shape[0]
+    elements = sum(x[0].numel() for x in inputs)
+    budget = _ELEMENTS_PER_CALL.get(inputs[0].device.type, _ELEMENTS_PER_CALL_ELSEWHERE)
+    return max(batch, min(_MOST_ROWS_PER_CALL, budget // max(1, elements)), 1)
+
+
+class Score:
+    """A model bound to a target: one number per example, and its gradient.
+
+    The one way from a model's output to the number that is explained. The output is checked:
+    floating point, one row per example, finite, and with a gradient where one is asked for. The
+    model is handed copies, never the same tensor twice, so that it may write into what it gets.
+
+    Points come in any floating type and on any device; the model sees the type and device of
+    ``inputs``, the gradient goes back in the type and device of the points. Values are in the
+    widest type of the inputs' device. The model is called with at most ``chunk`` rows at once.
+
+    A gradient is refused where the output has no graph, and where its graph (of parameters, say)
+    does not hold an input on which its value depends. If the value stays the same with zeros,
+    ones, and the input's elements in reverse, the model does not use that input: the gradient is
+    zero. One that is zero in the graph (a ReLU that is off) is a gradient like any other.
+
+    Args:
+        forward_func: the model or function that is explained.
+        inputs: the examples, (N, ...); they say type, device and batch size.
+        target: what of the output is explained, as in Captum.
+        additional_forward_args: further arguments; a tensor with N rows follows its example.
+        gradient_func: Captum's hook through which layer and neuron methods take gradients.
+        chunk: rows per model call; None leaves it to `default_chunk`.
+        keep_undefined: whether a value that is nan or infinite is returned, for callers that
+            count such examples, instead of refused.
+
+    Raises:
+        TypeError: if the model gives no tensor of floating point.
+        ValueError: if it gives another number of rows, nan or infinite values, or no gradient.
+        AssertionError: if the target does not fit, as in Captum.
+
+    >>> score = Score(lambda x: x**2, (torch.tensor([[1.0, 2.0], [3.0, 4.0]]),), target=1)
+    >>> score((torch.tensor([[0.0, 5.0]]),), rows=torch.tensor([0]))
+    tensor([25.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        forward_func: Forward,
+        inputs: Tensors,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        gradient_func: Callable[..., Tensors] = compute_gradients,
+        chunk: int | None = None,
+        keep_undefined: bool = False,
+    ) -> None:
+        if chunk is not None and chunk < 1:
+            raise ValueError(
+                f"`internal_batch_size` is the number of examples per model call, at least 1, "
+                f"but got {chunk}."
+            )
+        self.forward_func = forward_func
+        self.n_examples = inputs[0].shape[0]
+        self.dtypes = tuple(x.dtype for x in inputs)
+        self.device = inputs[0].device
+        with torch.inference_mode(False):
+            self.target = fresh(target)
+        self.additional_forward_args = format_additional_forward_args(additional_forward_args)
+        self.gradient_func = gradient_func
+        self.chunk = chunk or default_chunk(inputs)
+        self.keep_undefined = keep_undefined
+        self.autocast = {
+            kind: torch.get_autocast_dtype(kind)
+            for kind in {"cpu", self.device.type}
+            if torch.is_autocast_enabled(kind)
+        }
+        self._transform: Callable[[Tensor], Tensors] | None = None
+        _check_target_length(target, self.n_examples)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Score]:
+        """While it lasts the model is borrowed, and returned as it was, also after an exception.
+
+        The global random state of torch and the buffers of a module (running statistics) are put
+        back. Nothing is recorded for a backward pass, and arithmetic is neither under the
+        caller's autocast nor in inference mode; the model's own calls are under that autocast.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.random.fork_rng(devices))
+            for kind in self.autocast:
+                stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(_kept_buffers(self.forward_func))
+            yield self
+
+    def __call__(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
+        """The score of each point, (M,), without a graph; ``rows`` says whose point each is."""
+        self._require_values()
+        values = torch.cat([self._value(*part) for part in self._chunks(points, rows)])
+        if not self.keep_undefined:
+            _require_finite((values,), rows)
+        return values
+
+    def with_gradient(
+        self, points: Tensors, rows: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensors]:
+        """The score of each point, (M,), and its gradient, in the shape of the points.
+
+        The score costs nothing more: it falls out of the gradient's forward pass. It is None
+        under a replaced ``gradient_func``, whose gradient belongs to another number.
+        """
+        parts = [self._value_and_gradient(*part) for part in self._chunks(points, rows)]
+        values = [value for value, _ in parts if value is not None]
+        gradients = zip(*(gradient for _, gradient in parts), strict=True)
+        value = torch.cat(values) if len(values) == len(parts) else None
+        gradient = tuple(torch.cat(g) for g in gradients)
+        _require_finite(gradient if value is None else (value, *gradient), rows)
+        return value, gradient
+
+    def through(self, transform: Callable[[Tensor], Tensors]) -> Score:
+        """The same score of ``transform(point)``: points of any type and shape.
+
+        >>> score = Score(lambda x: x.sum(1), (torch.zeros(1, 2),))
+        >>> score.through(lambda p: (p**2,)).with_gradient((torch.ones(1, 2),))
+        (tensor([2.], dtype=torch.float64), (tensor([[2., 2.]]),))
+        """
+        composed = copy(self)
+        composed._transform = transform
+        return composed
+
+    def _chunks(self, points: Tensors, rows: Tensor | None) -> list[tuple[Tensors, Tensor | None]]:
+        m = points[0].shape[0]
+        if rows is None:
+            rows = torch.arange(m) if m > self.chunk else None
+        if rows is None or m <= self.chunk:
+            return [(points, rows)]
+        starts = range(0, m, self.chunk)
+        return [
+            (tuple(p[i : i + self.chunk] for p in points), rows[i : i + self.chunk]) for i in starts
+        ]
+
+    def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
+        """The model's whole output for points that fit in one call, without a graph."""
+        with torch.no_grad():
+            return self._forward(self._seen(points), self._arguments_of(rows)).detach()
+
+    def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
+        return self.select(self.outputs(points, rows), rows)
+
+    def _value_and_gradient(
+        self, points: Tensors, rows: Tensor | None
+    ) -> tuple[Tensor | None, Tensors]:
+        with no_gradient_said():
+            if not self.knows_value:
+                return None, self._replaced_gradient(points, rows)
+            leaves = tuple(p.detach().requires_grad_() for p in points)
+            with torch.enable_grad():
+                seen = self._seen(leaves)
+                value = self.select(self._forward(seen, self._arguments_of(rows)), rows)
+                if not value.requires_grad:
+                    raise NoGradientError()
+                # Of what the model sees too, each tensor of which must have a part in the graph.
+                wanted = [t for t in seen if t.requires_grad] if self._transform else []
+                found = torch.autograd.grad(value.sum(), (*leaves, *wanted), allow_unused=True)
+        value, gradients = value.detach(), found[: len(leaves)]
+        for tensor, gradient in zip(wanted or leaves, found[-len(wanted or leaves) :], strict=True):
+            if gradient is None and self._changes_with(tensor, seen, rows, value):
+                raise NoGradientError()
+        return value, _zeros_for_none(gradients, points)
+
+    def _replaced_gradient(self, points: Tensors, rows: Tensor | None) -> Tensors:
+        """Of a layer or neuron method; its network may be handed the leaves as they are."""
+        kinds = [p.dtype for p in points] if self._transform else self.dtypes
+        pairs = zip(points, kinds, strict=True)
+        leaves = [p.detach().to(self.device, kind, copy=True).requires_grad_() for p, kind in pairs]
+        # A layer method asks its own model, not the one it is given here.
+        with torch.enable_grad(), self._callers_autocast():
+            found = self.gradient_func(
+                forward_fn=lambda *given: self._forward(
+                    self._seen(given[: len(points)]), given[len(points) :]
+                ),
+                inputs=tuple(leaves),
+                target_ind=self._target_of(rows),
+                additional_forward_args=self._arguments_of(rows) or None,
+            )
+        return tuple(g.to(p) for g, p in zip(_zeros_for_none(found, points), points, strict=True))
+
+    def _changes_with(
+        self, tensor: Tensor, seen: Tensors, rows: Tensor | None, value: Tensor
+    ) -> bool:
+        """Whether the score is another where one of the tensors is: asked off the usual way."""
+        turned = tensor.flatten(1).flip(1).view_as(tensor)
+        for probe in (torch.zeros_like(tensor), torch.ones_like(tensor), turned):
+            changed = tuple(probe if t is tensor else t for t in seen)
+            with torch.no_grad():
+                other = self._forward(changed, self._arguments_of(rows))
+            if not torch.equal(self.select(other, rows), value):
+                return True
+        return False
+
+    @property
+    def knows_value(self) -> bool:
+        """Whether the gradient is that of this score, not of a layer or neuron."""
+        return self.gradient_func is compute_gradients
+
+    def _require_values(self) -> None:
+        if not self.knows_value:
+            raise ValueError(
+                "Within a layer or neuron method only gradients are known, but this rule or a "
+                "convergence delta needs the model's values: use a rule that reads gradients "
+                "alone, such as `riemann`."
+            )
+
+    def _seen(self, points: Tensors) -> Tensors:
+        """What the model is asked about."""
+        return points if self._transform is None else self._transform(*points)
+
+    def _forward(self, seen: Tensors, arguments: tuple[Any, ...]) -> Tensor:
+        """The model's output, checked, for copies of the tensors and arguments."""
+        pairs = zip(seen, self.dtypes, strict=True)
+        # Copied within the graph, so that a gradient is that of the point, whatever is written.
+        copies = [x.to(self.device, dtype, copy=True) for x, dtype in pairs]
+        with self._callers_autocast():
+            output = self.forward_func(*copies, *fresh(arguments))
+        scores = require_scores(output, len(seen[0]))
+        _check_target(scores, self.target)
+        return scores
+
+    @contextmanager
+    def _callers_autocast(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for kind, dtype in self.autocast.items():
+                stack.enter_context(torch.autocast(kind, dtype))
+            yield
+
+    def select(self, output: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The target's entry of each row of an output, (M,)."""
+        selected = select_targets(output, self._target_of(rows))
+        if selected[0].numel() != 1:
+            raise AssertionError(
+                f"`target` must choose one output per example, but {self.target!r} leaves shape "
+                f"{tuple(selected.shape)}: pass the class to explain."
+            )
+        # A copy: a model may give the same tensor, written anew, at every call.
+        return selected.reshape(-1).to(accumulation_dtype(self.device), copy=True)
+
+    def _target_of(self, rows: Tensor | None) -> Target:
+        if rows is None:
+            return self.target
+        if isinstance(self.target, list):
+            return [self.target[i] for i in rows.tolist()]
+        if isinstance(self.target, Tensor) and self.target.numel() > 1:
+            return self.target[rows.to(self.target.device)]
+        return self.target
+
+    def _arguments_of(self, rows: Tensor | None) -> tuple[Any, ...]:
+        given = self.additional_forward_args or ()
+        return given if rows is None else tuple(self._argument_of(a, rows) for a in given)
+
+    def _argument_of(self, argument: Any, rows: Tensor) -> Any:
+        per_example = (
+            isinstance(argument, Tensor)
+            and argument.dim() > 0
+            and argument.shape[0] == self.n_examples
+        )
+        return argument[rows.to(argument.device)] if per_example else argument
+
+
+class NoGradientError(ValueError, RuntimeError):
+    """What every method says where a model gives its input no gradient.
+
+    A wrong call, and as with torch's own words for it a RuntimeError.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no gradient reaches the inputs of `forward_func`: it runs under torch.no_grad or in "
+            "inference mode, detaches, or leaves PyTorch (NumPy, quantized layers). Make it "
+            "differentiable, or use RISE, which needs none."
+        )
+
+
+# What torch says where a graph is missing; nothing else tells these from a model's own errors.
+_WITHOUT_GRAPH = (
+    "Can't call numpy() on Tensor that requires grad",
+    "does not require grad and does not have a grad_fn",
+    "appears to not have been used in the graph",
+    "Inference tensors cannot be saved for backward",
+)
+
+
+@contextmanager
+def no_gradient_said() -> Iterator[None]:
+    """Turns torch's words for a missing graph into ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in _WITHOUT_GRAPH):
+            raise NoGradientError() from error
+        raise
+
+
+@contextmanager
+def _kept_buffers(forward_func: Forward) -> Iterator[None]:
+    """Puts back what a module, or the module of a method, writes into its buffers."""
+    module = getattr(forward_func, "__self__", forward_func)
+    held = list(module.buffers()) if isinstance(module, nn.Module) else []
+    before = [
+        (b, b.detach().clone())
+        for b in held
+        if not (is_lazy(b) or b.is_meta or b.is_inference() or b.is_quantized)
+    ]
+    try:
+        yield
+    finally:
+        for buffer, old in before:
+            # Only what has changed: a graph of the caller's may need the buffer unwritten.
+            if buffer.shape == old.shape and not torch.equal(buffer, old):
+                buffer.copy_(old)
+
+
+def _zeros_for_none(gradients: Iterable[Tensor | None], points: Tensors) -> Tensors:
+    pairs = zip(gradients, points, strict=True)
+    return tuple(torch.zeros_like(p) if g is None else g.detach() for g, p in pairs)
+
+
+def _require_finite(tensors: Tensors, rows: Tensor | None) -> None:
+    """Refuses values (M,) and gradients (M, ...) of which any is nan or infinite."""
+    finite = [torch.isfinite(t).reshape(len(t), -1).all(1).to(tensors[0].device) for t in tensors]
+    bad = (~torch.stack(finite).all(0)).nonzero().flatten()
+    if len(bad):
+        examples = bad if rows is None else rows[bad.to(rows.device)]
+        raise ValueError(
+            f"`forward_func` gave nan or infinite values or gradients for the examples "
+            f"{sorted(set(examples.tolist()))}: check the model on these inputs and their "
+            "baselines, and its type."
+        )
+
+
+def _check_target_length(target: Target, n_examples: int) -> None:
+    listed = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+    count = len(target) if isinstance(target, list | Tensor) and listed else n_examples
+    if count != n_examples:
+        raise AssertionError(
+            f"`target` must be one class or one per example, but got {count} "
+            f"for {n_examples} examples."
+        )
+
+
+def _check_target(output: Tensor, target: Target) -> None:
+    """A wrong target is Captum's AssertionError, before a device fails on it."""
+    listed = target.tolist() if isinstance(target, Tensor) else target
+    for index in listed if isinstance(listed, list) else [listed]:
+        numbers = index if isinstance(index, tuple) else (index,)
+        sizes = output.shape[1:]
+        fits = len(numbers) <= len(sizes) and all(
+            not isinstance(i, int) or -size <= i < size
+            for i, size in zip(numbers, sizes, strict=False)
+        )
+        if target is not None and not fits:
+            raise AssertionError(
+                f"`target` must index the model's output of shape {tuple(output.shape)}, "
+                f"but got {index!r}."
+            )
