@@ -1,14 +1,13 @@
 """Curves: an input revealed or deleted feature by feature, and read twice on the way."""
 
-from captum_ext.curve.blur import GaussianBlur
-from captum_ext.curve.bokeh import BlurredBase, InterpolatedBase
+from captum_ext.blur import GaussianBlur
+from captum_ext.curve.bases import BlurredBase, InterpolatedBase
 from captum_ext.curve.codec import PNG, WEBP, WEBP_FULL, Codec, CompressedSize
 from captum_ext.curve.curve import Curve
 from captum_ext.curve.frames import Frames, FrameSource, even_counts, read
-from captum_ext.curve.level import fraction
+from captum_ext.curve.ms_ssim import MultiScaleSimilarity, ms_ssim
 from captum_ext.curve.ranking import Ranking, rank
-from captum_ext.curve.response import probability_and_correctness
-from captum_ext.curve.similarity import MultiScaleSimilarity, ms_ssim
+from captum_ext.curve.response import fraction, probability_and_correctness
 
 __all__ = [
     "PNG",

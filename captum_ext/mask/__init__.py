@@ -1,11 +1,11 @@
 """Optimized masks: an objective of terms and regularizers, a direction and a step."""
 
+from captum_ext.blur import blurred
 from captum_ext.mask.descent import Descent, descend
 from captum_ext.mask.direction import Direction, Gradient, Here, IntegratedGradient
 from captum_ext.mask.grid import FeatureGroups, Grid, MaskGrid
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.random_masks import RandomMasks
-from captum_ext.mask.reference import blurred
 from captum_ext.mask.regularizers import (
     L1,
     TV,

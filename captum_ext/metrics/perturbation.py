@@ -13,8 +13,8 @@ from captum_ext._tensors import format_baselines, format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
-from captum_ext.curve.level import element_fraction
 from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.curve.response import element_fraction
 from captum_ext.score import Score
 
 Reference: TypeAlias = float | Callable[[Tensor], Tensor]

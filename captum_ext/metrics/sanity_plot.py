@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from captum_ext.metrics.map_similarity import absolute_map
+from captum_ext.maps import absolute_map
 
 if TYPE_CHECKING:
     from captum_ext.metrics.sanity_check import ParameterRandomization

@@ -8,12 +8,8 @@ from skimage.feature import hog as skimage_hog
 from skimage.metrics import structural_similarity
 
 from captum_ext.curve import GaussianBlur
-from captum_ext.metrics.map_similarity import (
-    SIMILARITIES,
-    absolute_map,
-    by_chance,
-    signed_map,
-)
+from captum_ext.maps import absolute_map, signed_map
+from captum_ext.metrics.map_similarity import SIMILARITIES, by_chance
 
 
 @pytest.fixture

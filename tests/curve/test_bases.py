@@ -18,7 +18,7 @@ from captum_ext.curve import (
     probability_and_correctness,
     rank,
 )
-from captum_ext.curve.bokeh import InterpolatedFrames
+from captum_ext.curve.bases import InterpolatedFrames
 from captum_ext.curve.codec import from_bytes, to_bytes
 from captum_ext.curve.lattice import _METRIC, interpolate
 from captum_ext.metrics import INFORMATION_PRESETS
