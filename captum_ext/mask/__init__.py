@@ -4,6 +4,7 @@ from captum_ext.blur import blurred
 from captum_ext.mask.descent import Descent, descend
 from captum_ext.mask.direction import Direction, Gradient, Here, IntegratedGradient
 from captum_ext.mask.grid import FeatureGroups, Grid, MaskGrid
+from captum_ext.mask.line_search import Backtracking, PublishedBacktracking
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.random_masks import RandomMasks
 from captum_ext.mask.regularizers import (
@@ -16,7 +17,6 @@ from captum_ext.mask.regularizers import (
     Regularizer,
 )
 from captum_ext.mask.sample import Noise, Sample
-from captum_ext.mask.search import Backtracking, PublishedBacktracking
 from captum_ext.mask.step import Evaluate, Move, Rule, Step, adam, fixed, nesterov
 from captum_ext.mask.terms import Deletion, Insertion, Term
 
