@@ -3,7 +3,7 @@
 Means of examples drawn from four kinds of scores, and the curves of AIC and SIC (preset "idgi",
 frames of all images in 100 bins of x) of made-up images. For each: the share of samples whose
 interval holds the value of the whole population, and the median width. "used" is
-`captum_ext.metrics.bootstrap.interval`.
+`captum_ext.metrics.base.bootstrap.interval`.
 
     python benchmarks/interval_coverage.py [--samples 1000] [--curves 300] [--sizes 6 10 30 60]
 """
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from captum_ext.metrics.base.bootstrap import Statistic, interval, mean_of
 from captum_ext.metrics.binned import BinnedPoints
-from captum_ext.metrics.bootstrap import Statistic, interval, mean_of
 
 Ends = tuple[float, float]
 N_RESAMPLES = 2000

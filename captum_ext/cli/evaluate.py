@@ -44,7 +44,7 @@ from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading,
 from captum_ext.evaluation.run import UNLABELED
 from captum_ext.evaluation.store import OtherRunError
 from captum_ext.evaluation.store_files import ResultFolder
-from captum_ext.metrics.compare import SMALLEST
+from captum_ext.metrics.base.compare import SMALLEST
 
 DEFAULT_METHODS = (
     "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_ext.metrics import ParameterRandomization, bootstrap, impostors
-from captum_ext.metrics.means import by_example
+from captum_ext.metrics import ParameterRandomization, impostors
+from captum_ext.metrics.base import bootstrap
+from captum_ext.metrics.base.means import by_example
 from captum_ext.viz import Cascade
 
 Record = dict[str, Any]

@@ -13,7 +13,7 @@ from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.figures import arrow
 from captum_ext.evaluation.records import write_csv, write_parquet
 from captum_ext.evaluation.store_files import ResultFolder
-from captum_ext.metrics.compare import SIGNIFICANT
+from captum_ext.metrics.base.compare import SIGNIFICANT
 
 _PER_LINE = 7
 MARKS = {"higher": "*", "lower": "*", "mixed": "~", "tied": "=", "open": " "}

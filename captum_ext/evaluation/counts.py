@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from captum_ext.metrics.bootstrap import too_few
+from captum_ext.metrics.base.bootstrap import too_few
 
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation

@@ -19,7 +19,7 @@ from PIL import Image
 from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
 from captum_ext.evaluation.significance import Difference
-from captum_ext.metrics.compare import SIGNIFICANT
+from captum_ext.metrics.base.compare import SIGNIFICANT
 
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation

@@ -27,7 +27,7 @@ from captum_ext.evaluation.report import write_report
 from captum_ext.evaluation.significance import Difference, differences
 from captum_ext.evaluation.standing import Standing, standing
 from captum_ext.evaluation.store import Result, Seen
-from captum_ext.metrics.compare import SMALLEST, out_of_reach, smallest_of
+from captum_ext.metrics.base.compare import SMALLEST, out_of_reach, smallest_of
 
 _COSTS = ("seconds", "forwards", "gradients")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from captum_ext.metrics.compare import SMALLEST, paired, smallest_of
+from captum_ext.metrics.base.compare import SMALLEST, paired, smallest_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from captum_ext.evaluation.figures import ranked
-from captum_ext.metrics.compare import SIGNIFICANT, out_of_reach, paired
+from captum_ext.metrics.base.compare import SIGNIFICANT, out_of_reach, paired
 
 if TYPE_CHECKING:
     from captum_ext.evaluation.result import Evaluation

@@ -1,8 +1,9 @@
 """Metrics of attributions: torchmetrics classes, each with a pure function beside it."""
 
-from captum_ext.metrics.base import ExampleMetric
-from captum_ext.metrics.compare import Comparison, PairedDifference, compare
-from captum_ext.metrics.curve_metric import CurveMetric
+from captum_ext.metrics.base.compare import Comparison, PairedDifference, compare
+from captum_ext.metrics.base.curve_metric import CurveMetric
+from captum_ext.metrics.base.example import ExampleMetric
+from captum_ext.metrics.base.means import ScalarMetric, TableMetric
 from captum_ext.metrics.impostors import impostors
 from captum_ext.metrics.information_curve import (
     AIC,
@@ -28,7 +29,6 @@ from captum_ext.metrics.insertion_deletion import (
     insertion_curve,
 )
 from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
-from captum_ext.metrics.means import ScalarMetric, TableMetric
 from captum_ext.metrics.permuted_labels import train_on_permuted_labels
 from captum_ext.metrics.randomize import matched_normal
 from captum_ext.metrics.sanity_check import DataRandomization, ParameterRandomization

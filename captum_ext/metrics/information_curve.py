@@ -13,9 +13,9 @@ from typing_extensions import Self
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, InterpolatedBase
+from captum_ext.metrics.base.bootstrap import Statistic
+from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.binned import BinnedPoints
-from captum_ext.metrics.bootstrap import Statistic
-from captum_ext.metrics.curve_metric import CurveMetric
 from captum_ext.metrics.information import measure, rescaled
 from captum_ext.metrics.information_protocol import LEVELS, PRESETS, InformationProtocol
 

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
-from captum_ext.metrics.curve_metric import CurveMetric
+from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.perturbation import Perturbation, Reference, describe, perturb
 
 __all__ = [

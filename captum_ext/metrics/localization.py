@@ -12,7 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.ranking import REDUCTIONS
-from captum_ext.metrics.means import TableMetric
+from captum_ext.metrics.base.means import TableMetric
 
 SCORES = ("roc_auc", "f1", "mae", "pointing_game", "energy")
 

@@ -13,7 +13,8 @@ from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
-from captum_ext.metrics.borrowed import Borrowed
+from captum_ext.metrics.base.borrowed import Borrowed
+from captum_ext.metrics.base.means import TableMetric
 from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain
 from captum_ext.metrics.map_similarity import (
     SIMILARITIES,
@@ -22,7 +23,6 @@ from captum_ext.metrics.map_similarity import (
     check_names,
     is_constant,
 )
-from captum_ext.metrics.means import TableMetric
 from captum_ext.metrics.randomize import (
     Initializer,
     Stage,

@@ -7,7 +7,7 @@ from captum.attr import InputXGradient, Saliency
 from captum_ext.cli.tables import as_text
 from captum_ext.evaluation import evaluate
 from captum_ext.metrics import AIC, SIC, Insertion
-from captum_ext.metrics.compare import n_needed
+from captum_ext.metrics.base.compare import n_needed
 from tests.evaluation.conftest import data
 
 

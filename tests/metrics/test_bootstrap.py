@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from captum_ext.metrics.bootstrap import MIN_EXAMPLES, Statistic, interval, mean_of, too_few
+from captum_ext.metrics.base.bootstrap import MIN_EXAMPLES, Statistic, interval, mean_of, too_few
 
 CASES = {
     "normal": (lambda draw: draw.normal(size=10), 0.0),

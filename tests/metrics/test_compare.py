@@ -8,7 +8,7 @@ import torch
 from scipy.stats import rankdata, wilcoxon
 
 from captum_ext.metrics import AIC, DataRandomization, Insertion, Localization, compare
-from captum_ext.metrics.compare import (
+from captum_ext.metrics.base.compare import (
     holm,
     n_needed,
     out_of_reach,

@@ -8,8 +8,15 @@ from abc import abstractmethod
 from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype
-from captum_ext.metrics.base import ExampleMetric
-from captum_ext.metrics.bootstrap import LEVEL, N_SAMPLES, Statistic, interval, mean_of, too_few
+from captum_ext.metrics.base.bootstrap import (
+    LEVEL,
+    N_SAMPLES,
+    Statistic,
+    interval,
+    mean_of,
+    too_few,
+)
+from captum_ext.metrics.base.example import ExampleMetric
 
 Interval = tuple[Tensor, Tensor]
 

@@ -11,8 +11,8 @@ from typing_extensions import Self
 
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
-from captum_ext.metrics.borrowed import Borrowed
-from captum_ext.metrics.means import ScalarMetric
+from captum_ext.metrics.base.borrowed import Borrowed
+from captum_ext.metrics.base.means import ScalarMetric
 
 
 class CurveMetric(ScalarMetric):

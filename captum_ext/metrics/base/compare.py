@@ -10,9 +10,9 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from captum_ext.metrics.base import ExampleMetric
-from captum_ext.metrics.bootstrap import LEVEL, N_SAMPLES, interval, mean_of
-from captum_ext.metrics.means import ScalarMetric, TableMetric, by_example
+from captum_ext.metrics.base.bootstrap import LEVEL, N_SAMPLES, interval, mean_of
+from captum_ext.metrics.base.example import ExampleMetric
+from captum_ext.metrics.base.means import ScalarMetric, TableMetric, by_example
 
 SIGNIFICANT = 0.05
 """A p-value below is no chance; after Holm's correction."""

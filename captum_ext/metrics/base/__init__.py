@@ -1,0 +1,1 @@
+"""What metrics share: examples and their undefined values, means, curves, intervals, pairs."""
