@@ -19,7 +19,7 @@ import torch
 from scipy import stats
 
 from captum_ext.metrics.base.bootstrap import Statistic, interval, mean_of
-from captum_ext.metrics.binned import BinnedPoints
+from captum_ext.metrics.information.bins import BinnedPoints
 
 Ends = tuple[float, float]
 N_RESAMPLES = 2000

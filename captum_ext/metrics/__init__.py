@@ -5,18 +5,18 @@ from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.base.example import ExampleMetric
 from captum_ext.metrics.base.means import ScalarMetric, TableMetric
 from captum_ext.metrics.impostors import impostors
-from captum_ext.metrics.information_curve import (
+from captum_ext.metrics.information.aic_sic import (
     AIC,
     SIC,
     AccuracyInformationCurve,
     SoftmaxInformationCurve,
 )
-from captum_ext.metrics.information_functions import (
+from captum_ext.metrics.information.functions import (
     accuracy_information_curve,
     information_metrics,
     softmax_information_curve,
 )
-from captum_ext.metrics.information_protocol import (
+from captum_ext.metrics.information.protocol import (
     PRESETS as INFORMATION_PRESETS,
     InformationProtocol,
 )

@@ -17,8 +17,8 @@ from captum_ext.metrics import (
     information_metrics,
     softmax_information_curve,
 )
-from captum_ext.metrics.binned import BinnedPoints
-from captum_ext.metrics.information import measure, rescaled
+from captum_ext.metrics.information.bins import BinnedPoints
+from captum_ext.metrics.information.measure import measure, rescaled
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
 TARGET = torch.tensor([1, 0, 4, 2])

@@ -23,7 +23,7 @@ from captum_ext.curve import (
 from captum_ext.curve.codec import from_bytes, to_bytes
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
-from captum_ext.metrics.information_protocol import LEVELS, InformationProtocol
+from captum_ext.metrics.information.protocol import LEVELS, InformationProtocol
 from captum_ext.score import Score
 
 Readings = dict[str, Tensor]

@@ -15,9 +15,9 @@ from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, InterpolatedBase
 from captum_ext.metrics.base.bootstrap import Statistic
 from captum_ext.metrics.base.curve_metric import CurveMetric
-from captum_ext.metrics.binned import BinnedPoints
-from captum_ext.metrics.information import measure, rescaled
-from captum_ext.metrics.information_protocol import LEVELS, PRESETS, InformationProtocol
+from captum_ext.metrics.information.bins import BinnedPoints
+from captum_ext.metrics.information.measure import measure, rescaled
+from captum_ext.metrics.information.protocol import LEVELS, PRESETS, InformationProtocol
 
 NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, LOW_SCORE, NO_RISE, NO_INFORMATION = range(1, 6)
 

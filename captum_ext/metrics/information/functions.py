@@ -9,8 +9,8 @@ from torchmetrics import MetricCollection
 
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
-from captum_ext.metrics.information_curve import AIC, SIC
-from captum_ext.metrics.information_protocol import LEVELS
+from captum_ext.metrics.information.aic_sic import AIC, SIC
+from captum_ext.metrics.information.protocol import LEVELS
 
 
 def information_metrics(

@@ -1,0 +1,1 @@
+"""Information curves: protocols, one pass over frames, AIC and SIC."""
