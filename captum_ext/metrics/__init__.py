@@ -20,16 +20,15 @@ from captum_ext.metrics.information.protocol import (
     PRESETS as INFORMATION_PRESETS,
     InformationProtocol,
 )
-from captum_ext.metrics.insertion_deletion import (
-    Deletion,
-    Insertion,
+from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
+from captum_ext.metrics.permuted_labels import train_on_permuted_labels
+from captum_ext.metrics.perturbation.functions import (
     deletion,
     deletion_curve,
     insertion,
     insertion_curve,
 )
-from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
-from captum_ext.metrics.permuted_labels import train_on_permuted_labels
+from captum_ext.metrics.perturbation.insertion_deletion import Deletion, Insertion
 from captum_ext.metrics.randomize import matched_normal
 from captum_ext.metrics.sanity_check import DataRandomization, ParameterRandomization
 from captum_ext.metrics.sanity_plot import plot_cascade

@@ -1,0 +1,1 @@
+"""Insertion and deletion: the model's answer while ranked features come or go."""
