@@ -53,7 +53,7 @@ from captum_ext.evaluation import Counted
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
-from captum_ext.metrics.map_similarity import SIMILARITIES
+from captum_ext.metrics.sanity.similarity import SIMILARITIES
 from captum_ext.viz import cascade_figure
 
 DEFAULT_METHODS = "saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam"

@@ -4,7 +4,6 @@ from captum_ext.metrics.base.compare import Comparison, PairedDifference, compar
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.base.example import ExampleMetric
 from captum_ext.metrics.base.means import ScalarMetric, TableMetric
-from captum_ext.metrics.impostors import impostors
 from captum_ext.metrics.information.aic_sic import (
     AIC,
     SIC,
@@ -21,7 +20,6 @@ from captum_ext.metrics.information.protocol import (
     InformationProtocol,
 )
 from captum_ext.metrics.localization import Localization, boxes_to_masks, localization
-from captum_ext.metrics.permuted_labels import train_on_permuted_labels
 from captum_ext.metrics.perturbation.functions import (
     deletion,
     deletion_curve,
@@ -29,9 +27,11 @@ from captum_ext.metrics.perturbation.functions import (
     insertion_curve,
 )
 from captum_ext.metrics.perturbation.insertion_deletion import Deletion, Insertion
-from captum_ext.metrics.randomize import matched_normal
-from captum_ext.metrics.sanity_check import DataRandomization, ParameterRandomization
-from captum_ext.metrics.sanity_plot import plot_cascade
+from captum_ext.metrics.sanity.checks import DataRandomization, ParameterRandomization
+from captum_ext.metrics.sanity.impostors import impostors
+from captum_ext.metrics.sanity.permuted_labels import train_on_permuted_labels
+from captum_ext.metrics.sanity.plot import plot_cascade
+from captum_ext.metrics.sanity.randomize import matched_normal
 
 __all__ = [
     "AIC",

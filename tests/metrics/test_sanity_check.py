@@ -18,7 +18,7 @@ from captum_ext.metrics import (
     plot_cascade,
     train_on_permuted_labels,
 )
-from captum_ext.metrics.randomize import execution_order, stages_of
+from captum_ext.metrics.sanity.randomize import execution_order, stages_of
 
 RANKS = ["spearman", "abs_spearman"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from captum_ext.metrics.twin import twin_of
+from captum_ext.metrics.sanity.twin import twin_of
 
 
 class Keeps(nn.Module):

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from captum_ext.metrics.randomize import forget_casts
-from captum_ext.metrics.twin import require_parameters, twin_of
+from captum_ext.metrics.sanity.randomize import forget_casts
+from captum_ext.metrics.sanity.twin import require_parameters, twin_of
 
 
 def train_on_permuted_labels(

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_ext.maps import absolute_map
 
 if TYPE_CHECKING:
-    from captum_ext.metrics.sanity_check import ParameterRandomization
+    from captum_ext.metrics.sanity.checks import ParameterRandomization
 
 
 def plot_stages(check: ParameterRandomization, ax: Any = None) -> Any:

@@ -15,15 +15,8 @@ from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.base.borrowed import Borrowed
 from captum_ext.metrics.base.means import TableMetric
-from captum_ext.metrics.made_method import MakeMethod, as_tuple, copies_of, explain
-from captum_ext.metrics.map_similarity import (
-    SIMILARITIES,
-    Similarity,
-    by_chance,
-    check_names,
-    is_constant,
-)
-from captum_ext.metrics.randomize import (
+from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple, copies_of, explain
+from captum_ext.metrics.sanity.randomize import (
     Initializer,
     Stage,
     execution_order,
@@ -31,7 +24,14 @@ from captum_ext.metrics.randomize import (
     randomize,
     stages_of,
 )
-from captum_ext.metrics.twin import require_parameters, twin_of
+from captum_ext.metrics.sanity.similarity import (
+    SIMILARITIES,
+    Similarity,
+    by_chance,
+    check_names,
+    is_constant,
+)
+from captum_ext.metrics.sanity.twin import require_parameters, twin_of
 
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
 
@@ -270,7 +270,7 @@ class ParameterRandomization(_SanityCheck):
         """
         if val is not None:
             return self._plot(val, ax)
-        from captum_ext.metrics.sanity_plot import plot_stages
+        from captum_ext.metrics.sanity.plot import plot_stages
 
         return plot_stages(self, ax)
 

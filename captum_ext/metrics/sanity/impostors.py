@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._typing import Inputs
-from captum_ext.metrics.made_method import MakeMethod, as_tuple
+from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple
 
 
 def impostors(seed: int = 0) -> dict[str, MakeMethod]:
