@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from captum_ext.cli import main
-from captum_ext.cli.models import load_model, name_of, predict
+from captum_ext.cli.inputs.models import load_model, name_of, predict
 
 FACTORY = """
 import torch

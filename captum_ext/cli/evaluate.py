@@ -13,19 +13,13 @@ from torch import nn
 
 from captum_ext._text import printable
 from captum_ext.attr.catalog import METHODS
-from captum_ext.cli.annotations import Annotations, read_annotations
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.folder import Folder, assigned, images_of
-from captum_ext.cli.labels import Classes, from_csv, from_folders
-from captum_ext.cli.models import (
-    add_model_options,
-    device_of,
-    load_model,
-    name_of,
-    predict,
-)
+from captum_ext.cli.inputs.annotations import Annotations, read_annotations
+from captum_ext.cli.inputs.folder import Folder, assigned, images_of
+from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders
+from captum_ext.cli.inputs.models import add_model_options, device_of, load_model, name_of, predict
+from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.output import check_folder, finish, path
-from captum_ext.cli.pictures import Reader
 from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.progress import Progress
 from captum_ext.cli.running import (

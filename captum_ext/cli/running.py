@@ -14,8 +14,8 @@ from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
 from captum_ext.cli.errors import CallError, WorkError, as_call_error
-from captum_ext.cli.labels import Classes
-from captum_ext.cli.models import name_of
+from captum_ext.cli.inputs.labels import Classes
+from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.say import say
 
 # More can't be meant: a path of so many steps alone takes days.

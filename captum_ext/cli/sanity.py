@@ -17,13 +17,9 @@ from captum_ext.attr.catalog import METHODS, Method
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.explanation import is_mask_method
-from captum_ext.cli.folder import images_of
-from captum_ext.cli.models import (
-    add_model_options,
-    device_of,
-    load_model,
-    predict,
-)
+from captum_ext.cli.inputs.folder import images_of
+from captum_ext.cli.inputs.models import add_model_options, device_of, load_model, predict
+from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.output import (
     add_overwrite,
     check_outputs,
@@ -33,7 +29,6 @@ from captum_ext.cli.output import (
     write_figure,
     write_json,
 )
-from captum_ext.cli.pictures import Reader
 from captum_ext.cli.running import (
     add_effort_options,
     check_numbers,

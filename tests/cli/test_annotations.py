@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captum_ext.cli.annotations import Annotation, _decompressed, read_annotations
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.labels import Classes
+from captum_ext.cli.inputs.annotations import Annotation, _decompressed, read_annotations
+from captum_ext.cli.inputs.labels import Classes
 
 CLASSES = Classes(["ant", "bee", "cat", "dog"])
 WIDTH, HEIGHT = 12, 8

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 from captum_ext import ImageClassifier
-from captum_ext.cli.annotations import Annotation
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.folder import Folder, assigned, images_of
-from captum_ext.cli.pictures import Reader
+from captum_ext.cli.inputs.annotations import Annotation
+from captum_ext.cli.inputs.folder import Folder, assigned, images_of
+from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.evaluation import evaluate
 from captum_ext.metrics import Insertion
 from tests.cli import pictures, spy

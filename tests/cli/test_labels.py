@@ -3,7 +3,7 @@
 import pytest
 
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.labels import Classes, from_csv, from_folders
+from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders
 
 CLASSES = Classes(["ant", "bee", "cat", "dog"])
 IMAGES = ["a.png", "b.png", "sub/c.jpg"]

@@ -115,7 +115,7 @@ def test_a_link_to_an_own_file_leads_to_the_new_one_and_stays(folder):
 
 @pytest.mark.parametrize("command", [explain, sanity, evaluate])
 def test_what_can_not_be_written_is_refused_before_any_work(command, folder, capsys, monkeypatch):
-    monkeypatch.setattr("captum_ext.cli.models.load_model", None)
+    monkeypatch.setattr("captum_ext.cli.inputs.models.load_model", None)
     os.symlink("nowhere", "dangling.png")
     os.symlink("b.png", "a.png")
     os.symlink("a.png", "b.png")

@@ -12,9 +12,9 @@ from torchvision import transforms
 
 from captum_ext.cli import main
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.folder import Folder
-from captum_ext.cli.models import predict
-from captum_ext.cli.pictures import PictureError, Reader, decoded
+from captum_ext.cli.inputs.folder import Folder
+from captum_ext.cli.inputs.models import predict
+from captum_ext.cli.inputs.pictures import PictureError, Reader, decoded
 from tests.cli import pictures, spy
 from tests.cli.pictures import KINDS, saved
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.labels import Classes
-from captum_ext.cli.pictures import FORMATS, PictureError, decoded
+from captum_ext.cli.inputs.labels import Classes
+from captum_ext.cli.inputs.pictures import FORMATS, PictureError, decoded
 from captum_ext.evaluation.data import first_line
 from captum_ext.metrics import boxes_to_masks
 

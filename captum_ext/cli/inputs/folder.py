@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from captum_ext.cli.annotations import Annotation
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.pictures import SUFFIXES, PictureError, Reader
+from captum_ext.cli.inputs.annotations import Annotation
+from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
 from captum_ext.evaluation.store_files import ForeignFileError, ResultFolder
 
 # Suffixes of pictures that a folder may hold beside those that are read.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.pictures import SUFFIXES
+from captum_ext.cli.inputs.pictures import SUFFIXES
 
 
 class Classes:

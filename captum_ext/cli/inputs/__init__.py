@@ -1,0 +1,1 @@
+"""What the command is given: models, pictures, folders, labels, annotations."""
