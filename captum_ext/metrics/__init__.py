@@ -27,7 +27,8 @@ from captum_ext.metrics.perturbation.functions import (
     insertion_curve,
 )
 from captum_ext.metrics.perturbation.insertion_deletion import Deletion, Insertion
-from captum_ext.metrics.sanity.checks import DataRandomization, ParameterRandomization
+from captum_ext.metrics.sanity.checks import ParameterRandomization
+from captum_ext.metrics.sanity.data_randomization import DataRandomization
 from captum_ext.metrics.sanity.impostors import impostors
 from captum_ext.metrics.sanity.permuted_labels import train_on_permuted_labels
 from captum_ext.metrics.sanity.plot import plot_cascade

@@ -7,21 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.utilities import rank_zero_warn
 
 from captum_ext._random import seeded
-from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.base.borrowed import Borrowed
 from captum_ext.metrics.base.means import TableMetric
-from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple, copies_of, explain
+from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple, explain
 from captum_ext.metrics.sanity.randomize import (
     Initializer,
     Stage,
     execution_order,
     matched_normal,
     randomize,
+    reestimate,
+    report_of,
+    run_model,
     stages_of,
 )
 from captum_ext.metrics.sanity.similarity import (
@@ -233,7 +234,7 @@ class ParameterRandomization(_SanityCheck):
             original = self._explain(twin, *data)
             if not called and not asked:
                 # A map may not even ask the model, whose layers still have an order.
-                _run(twin, data)
+                run_model(twin, data)
         if asked and not called:
             raise ValueError(
                 "`make_method` must make a method that explains the model that it is given, but "
@@ -248,8 +249,8 @@ class ParameterRandomization(_SanityCheck):
                 twin = twin_of(model)
             randomize(twin, stage, self.seed, self.initialize)
             if self.buffer_rule == "reestimate":
-                _reestimate(twin, data)
-            report.append(_report(model, twin, stage))
+                reestimate(twin, data)
+            report.append(report_of(model, twin, stage))
             others.append(self._explain(twin, *data))
         self._add(original, others)
         self.report = report
@@ -288,20 +289,6 @@ class ParameterRandomization(_SanityCheck):
         }
 
 
-def _report(model: nn.Module, twin: nn.Module, stage: Stage) -> dict[str, Any]:
-    """The share of all weights that the stage holds, and that differ by now."""
-    pairs = list(zip(twin.named_parameters(), model.parameters(), strict=True))
-    total = sum(p.numel() for (_, p), _ in pairs)
-    held = sum(p.numel() for (name, p), _ in pairs if name in stage.parameters)
-    changed = sum(int((a != b).sum()) for (_, a), b in pairs)
-    return {
-        "stage": stage.name,
-        "parameters": list(stage.parameters),
-        "share": held / total,
-        "changed": changed / total,
-    }
-
-
 def _stages(twin: nn.Module, called: list[str], stages: str | Sequence[str]) -> list[Stage]:
     found = stages_of(twin, called, stages)
     holders = [m for m in twin.modules() if any(True for _ in m.parameters(recurse=False))]
@@ -311,100 +298,3 @@ def _stages(twin: nn.Module, called: list[str], stages: str | Sequence[str]) -> 
             "exported one does: give the module that it was made from, or `stages` as names."
         )
     return found
-
-
-def _reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
-    norms: list[Any] = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
-    if not norms:
-        rank_zero_warn("`buffers='reestimate'`, but the model has no running statistics.")
-        return
-    frozen = {type(m).__name__ for m in norms if not hasattr(m, "reset_running_stats")}
-    if frozen:
-        raise ValueError(
-            f"`buffers='reestimate'` needs statistics that can be estimated, but those of "
-            f"{', '.join(sorted(frozen))} never change: use 'keep'."
-        )
-    before = [(m, m.training, m.momentum) for m in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    _run(model, data)
-    for norm, training, momentum in before:
-        norm.momentum = momentum
-        norm.train(training)
-
-
-def _run(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
-    inputs, _, args = data
-    extra = () if args is None else args if isinstance(args, tuple) else (args,)
-    given = copies_of((*as_tuple(inputs), *extra))
-    try:
-        with torch.no_grad():
-            model(*given)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        if "more than 1 value per channel" in str(error):
-            raise ValueError(
-                "`buffers='reestimate'` estimates statistics of each channel, but a layer of "
-                f"`model` gets one value for {len(given[0])} example: `update` with more at a "
-                "time, or use 'keep'."
-            ) from error
-        raise RuntimeError(f"`model` fails on `inputs` with {reason(error, named=True)}") from error
-
-
-class DataRandomization(_SanityCheck):
-    """Similarity of maps under a model and one trained on permuted labels.
-
-    The data randomization test of Adebayo et al. (NeurIPS 2018): a map that stays similar
-    does not depend on what labels mean, so lower is better. See `train_on_permuted_labels`.
-
-    Args:
-        make_method: from a model to a Captum method.
-        similarity: as of `ParameterRandomization`.
-        kwargs: of `torchmetrics.Metric`.
-
-    >>> from captum.attr import Saliency
-    >>> one, two = nn.Linear(4, 2), nn.Linear(4, 2)
-    >>> check = DataRandomization(Saliency, similarity=["abs_spearman"])
-    >>> check.update(one, two, torch.rand(3, 4), target=1)
-    >>> check.per_example["abs_spearman"].shape
-    torch.Size([3, 1])
-    """
-
-    def __init__(
-        self,
-        make_method: MakeMethod,
-        similarity: Sequence[str] = DEFAULT_SIMILARITY,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(make_method, similarity, **kwargs)
-
-    def update(
-        self,
-        model: nn.Module,
-        randomized_model: nn.Module,
-        inputs: Inputs,
-        target: Target = None,
-        additional_forward_args: Any = None,
-    ) -> None:
-        """Adds examples, explained under copies of both models.
-
-        Arguments and errors as of `ParameterRandomization.update`.
-        """
-        twins = [twin_of(m) if isinstance(m, nn.Module) else m for m in (model, randomized_model)]
-        require_unit_images(twins[0], inputs)
-        original, other = (
-            self._explain(twin, inputs, target, additional_forward_args) for twin in twins
-        )
-        self._add(original, [other])
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draws the similarities, as torchmetrics does; figure and axes."""
-        return self._plot(val, ax)
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Everything that decides the numbers."""
-        return {**super().protocol, "similarity": list(self.similarity)}

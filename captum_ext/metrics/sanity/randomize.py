@@ -6,9 +6,15 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.utilities import rank_zero_warn
+
+from captum_ext._text import reason
+from captum_ext._typing import Inputs, Target
+from captum_ext.metrics.sanity.made_method import as_tuple, copies_of
 
 Initializer = Callable[[Tensor, torch.Generator], Tensor]
 """From a parameter and a generator to fresh values of its shape, on the CPU."""
@@ -182,3 +188,58 @@ def _entries(model: nn.Module, modules: dict[str, nn.Module]) -> list[str]:
         if entry and 0 < size < total / 2 and _block_of(name, found) is None:
             found.append(name)
     return found
+
+
+def report_of(model: nn.Module, twin: nn.Module, stage: Stage) -> dict[str, Any]:
+    """The share of all weights that the stage holds, and that differ by now."""
+    pairs = list(zip(twin.named_parameters(), model.parameters(), strict=True))
+    total = sum(p.numel() for (_, p), _ in pairs)
+    held = sum(p.numel() for (name, p), _ in pairs if name in stage.parameters)
+    changed = sum(int((a != b).sum()) for (_, a), b in pairs)
+    return {
+        "stage": stage.name,
+        "parameters": list(stage.parameters),
+        "share": held / total,
+        "changed": changed / total,
+    }
+
+
+def reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+    norms: list[Any] = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
+    if not norms:
+        rank_zero_warn("`buffers='reestimate'`, but the model has no running statistics.")
+        return
+    frozen = {type(m).__name__ for m in norms if not hasattr(m, "reset_running_stats")}
+    if frozen:
+        raise ValueError(
+            f"`buffers='reestimate'` needs statistics that can be estimated, but those of "
+            f"{', '.join(sorted(frozen))} never change: use 'keep'."
+        )
+    before = [(m, m.training, m.momentum) for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    run_model(model, data)
+    for norm, training, momentum in before:
+        norm.momentum = momentum
+        norm.train(training)
+
+
+def run_model(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+    inputs, _, args = data
+    extra = () if args is None else args if isinstance(args, tuple) else (args,)
+    given = copies_of((*as_tuple(inputs), *extra))
+    try:
+        with torch.no_grad():
+            model(*given)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                "`buffers='reestimate'` estimates statistics of each channel, but a layer of "
+                f"`model` gets one value for {len(given[0])} example: `update` with more at a "
+                "time, or use 'keep'."
+            ) from error
+        raise RuntimeError(f"`model` fails on `inputs` with {reason(error, named=True)}") from error
