@@ -11,8 +11,7 @@ from typing import NoReturn
 from captum_ext import __version__
 from captum_ext._text import reason
 from captum_ext.cli import evaluate, explain, sanity
-from captum_ext.cli.errors import CallError, WorkError
-from captum_ext.cli.say import say, say_failure, tolerant_streams
+from captum_ext.cli.errors import CallError, WorkError, say, say_failure, tolerant_streams
 from captum_ext.evaluation.failures import RunStoppedError
 from captum_ext.evaluation.ranks import OtherProcessError
 

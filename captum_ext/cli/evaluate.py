@@ -13,25 +13,23 @@ from torch import nn
 
 from captum_ext._text import printable
 from captum_ext.attr.catalog import METHODS
-from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
 from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders
-from captum_ext.cli.inputs.models import add_model_options, device_of, load_model, name_of, predict
+from captum_ext.cli.inputs.models import device_of, load_model, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
-from captum_ext.cli.output import check_folder, finish, path
-from captum_ext.cli.processes import is_first, launcher, own_device, process_group
-from captum_ext.cli.progress import Progress
-from captum_ext.cli.running import (
+from captum_ext.cli.options import (
     add_effort_options,
+    add_model_options,
     check_numbers,
     chosen,
     made_for,
     names_in,
     require_maps,
 )
-from captum_ext.cli.say import say
-from captum_ext.cli.shown import shown, shown_command
+from captum_ext.cli.output import Progress, check_folder, finish, path, shown, shown_command
+from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics

@@ -12,20 +12,13 @@ from torch import Tensor, nn
 
 from captum_ext.attr.catalog import METHODS
 from captum_ext.attr.mask_attribution import NOTHING
-from captum_ext.cli.errors import CallError
+from captum_ext.cli.errors import CallError, say, show
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
-from captum_ext.cli.inputs.models import add_model_options, device_of, load_model, name_of, predict
+from captum_ext.cli.inputs.models import device_of, load_model, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
-from captum_ext.cli.output import (
-    add_overwrite,
-    check_outputs,
-    finish,
-    path,
-    write_figure,
-    write_json,
-)
-from captum_ext.cli.running import (
+from captum_ext.cli.options import (
     add_effort_options,
+    add_model_options,
     check_numbers,
     chosen,
     effort_of,
@@ -34,8 +27,15 @@ from captum_ext.cli.running import (
     require_maps,
     target_of,
 )
-from captum_ext.cli.say import say, show
-from captum_ext.cli.shown import shown
+from captum_ext.cli.output import (
+    add_overwrite,
+    check_outputs,
+    finish,
+    path,
+    shown,
+    write_figure,
+    write_json,
+)
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.viz import Explained, explanation_figure, history_figure

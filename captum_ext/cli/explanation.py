@@ -16,7 +16,7 @@ from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import accepted
-from captum_ext.cli.say import say
+from captum_ext.cli.errors import say
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.quiet import quiet

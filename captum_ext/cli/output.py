@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, overload
 
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
-from captum_ext._text import reason
-from captum_ext.cli.errors import CallError, WorkError
-from captum_ext.cli.say import show
+from captum_ext._text import printable, reason
+from captum_ext.cli.errors import CallError, WorkError, show
 from captum_ext.evaluation.result import plain
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
@@ -191,3 +193,62 @@ def finish(text: str, writers: Mapping[Path, Callable[[], Any]]) -> None:
     show("\n".join([text, *written]))
     if lost:
         raise WorkError("; ".join(lost))
+
+
+class Progress:
+    """A bar over groups of images x methods; silent in all processes but the first.
+
+    Args:
+        silent: shows nothing.
+    """
+
+    def __init__(self, silent: bool = False) -> None:
+        self.bar: tqdm[None] | None = None
+        self.silent = silent
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Shows what begins, and how much is done of how much."""
+        if self.bar is None:
+            terminal = sys.stderr.isatty()
+            # A log file gets a line now and then, a terminal a bar that moves.
+            pace = 0.1 if terminal else 30.0
+            self.bar = tqdm(
+                total=total or None, initial=done, unit=" maps", disable=self.silent,
+                mininterval=pace, maxinterval=max(10.0, pace), leave=False,
+            )  # fmt: skip
+        self.bar.set_description(label, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+@overload
+def shown(path: str | Path) -> str: ...
+@overload
+def shown(path: None) -> None: ...
+def shown(path: str | Path | None) -> str | None:
+    """A path as it was typed; an absolute one by its last part.
+
+    >>> shown("photos/a.png"), shown("/home/me/photos/"), shown("/home/me/net.py:factory")
+    ('photos/a.png', 'photos', 'net.py:factory')
+    """
+    if path is None:
+        return None
+    text = str(path)
+    return printable(PurePath(text).name if os.path.isabs(text) else text)
+
+
+def shown_command(line: str) -> str:
+    """A command whose absolute paths are shown by their last parts.
+
+    >>> shown_command("evaluate '/my data/x' --out=/tmp/o --limit 3")
+    'evaluate x --out=o --limit 3'
+    """
+    words = []
+    for word in shlex.split(line):
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(f"{option}{equals}{shown(value)}" if equals else shown(word))
+    return shlex.join(words)

@@ -15,22 +15,14 @@ from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr.catalog import METHODS, Method
 from captum_ext.attr.mask_attribution import NOTHING
-from captum_ext.cli.errors import CallError
+from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.explanation import is_mask_method
 from captum_ext.cli.inputs.folder import images_of
-from captum_ext.cli.inputs.models import add_model_options, device_of, load_model, predict
+from captum_ext.cli.inputs.models import device_of, load_model, predict
 from captum_ext.cli.inputs.pictures import Reader
-from captum_ext.cli.output import (
-    add_overwrite,
-    check_outputs,
-    finish,
-    is_ours,
-    path,
-    write_figure,
-    write_json,
-)
-from captum_ext.cli.running import (
+from captum_ext.cli.options import (
     add_effort_options,
+    add_model_options,
     check_numbers,
     chosen,
     configured,
@@ -41,9 +33,18 @@ from captum_ext.cli.running import (
     require_maps,
     target_of,
 )
+from captum_ext.cli.output import (
+    add_overwrite,
+    check_outputs,
+    finish,
+    is_ours,
+    path,
+    shown,
+    shown_command,
+    write_figure,
+    write_json,
+)
 from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
-from captum_ext.cli.say import say
-from captum_ext.cli.shown import shown, shown_command
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.settings import versions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import sys
@@ -24,26 +23,6 @@ from captum_ext.classifier import (
 from captum_ext.cli.errors import CallError, as_call_error
 
 DEFAULT_MODEL = "efficientnet_lite0"
-
-
-def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Adds the options of the model and where it runs, the same in every command."""
-    command.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
-        "path/to/file.py:factory, a function that returns an ImageClassifier",
-    )
-    command.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
-        "`random`, the same in every run",
-    )
-    command.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
-    command.add_argument(
-        "--batch-size", type=int, help="images per model call (default: what suits the device)"
-    )
 
 
 def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Module:

@@ -16,10 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
 from captum_ext.classifier import Transform
-from captum_ext.cli.errors import CallError
+from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.models import channels_of, transform_of
 from captum_ext.cli.output import MARK
-from captum_ext.cli.say import say
 from captum_ext.evaluation.data import first_line
 
 # What Pillow logs it also raises, and the reason is said by us.

@@ -1,4 +1,4 @@
-"""How much effort methods take, and methods made for a model with it."""
+"""The options that commands share, and their defaults."""
 
 from __future__ import annotations
 
@@ -13,10 +13,30 @@ from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
-from captum_ext.cli.errors import CallError, WorkError, as_call_error
+from captum_ext.cli.errors import CallError, WorkError, as_call_error, say
 from captum_ext.cli.inputs.labels import Classes
-from captum_ext.cli.inputs.models import name_of
-from captum_ext.cli.say import say
+from captum_ext.cli.inputs.models import DEFAULT_MODEL, name_of
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Adds the options of the model and where it runs, the same in every command."""
+    command.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
+        "path/to/file.py:factory, a function that returns an ImageClassifier",
+    )
+    command.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
+        "`random`, the same in every run",
+    )
+    command.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
+    command.add_argument(
+        "--batch-size", type=int, help="images per model call (default: what suits the device)"
+    )
+
 
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
