@@ -13,7 +13,7 @@ from captum_ext._text import reason
 from captum_ext.cli import evaluate, explain, sanity
 from captum_ext.cli.errors import CallError, WorkError, say, say_failure, tolerant_streams
 from captum_ext.evaluation.failures import RunStoppedError
-from captum_ext.evaluation.ranks import OtherProcessError
+from captum_ext.evaluation.processes import OtherProcessError
 
 
 class _Parser(argparse.ArgumentParser):

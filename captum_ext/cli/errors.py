@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from typing import Any
 
 from captum_ext._text import printable, reason
-from captum_ext.cli.processes import is_first, speaks_of_failure
+from captum_ext.evaluation.processes import is_first, speaks_of_failure
 
 
 class CallError(Exception):

@@ -29,10 +29,10 @@ from captum_ext.cli.options import (
     require_maps,
 )
 from captum_ext.cli.output import Progress, check_folder, finish, path, shown, shown_command
-from captum_ext.cli.processes import is_first, launcher, own_device, process_group
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics
+from captum_ext.evaluation.processes import is_first, launcher, own_device, process_group
 from captum_ext.evaluation.run import UNLABELED
 from captum_ext.evaluation.store import OtherRunError
 from captum_ext.evaluation.store_files import ResultFolder

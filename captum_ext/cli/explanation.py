@@ -19,7 +19,7 @@ from captum_ext.attr.catalog import accepted
 from captum_ext.cli.errors import say
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.evaluation.cost import Cost, Counted, measured
-from captum_ext.evaluation.quiet import quiet
+from captum_ext.evaluation.run import quiet
 from captum_ext.mask import Descent
 from captum_ext.metrics import deletion_curve, insertion_curve
 from captum_ext.score import default_chunk

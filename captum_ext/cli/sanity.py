@@ -46,7 +46,7 @@ from captum_ext.cli.output import (
 )
 from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
 from captum_ext.evaluation import Counted
-from captum_ext.evaluation.quiet import quiet
+from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
 from captum_ext.metrics.sanity.similarity import SIMILARITIES

@@ -10,8 +10,8 @@ from typing import Any
 
 from captum_ext.evaluation import Evaluation
 from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
+from captum_ext.evaluation.export import write_csv, write_parquet
 from captum_ext.evaluation.figures import arrow
-from captum_ext.evaluation.records import write_csv, write_parquet
 from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.base.compare import SIGNIFICANT
 

@@ -20,9 +20,9 @@ from torchmetrics import Metric
 
 from captum_ext.curve import Curve
 from captum_ext.evaluation.counts import Count, count_of, reasons_of
+from captum_ext.evaluation.export import write_csv
 from captum_ext.evaluation.figures import curve_figure
 from captum_ext.evaluation.readings import Filling, unpack
-from captum_ext.evaluation.records import write_csv
 from captum_ext.evaluation.report import write_report
 from captum_ext.evaluation.significance import Difference, differences
 from captum_ext.evaluation.standing import Standing, standing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,11 @@ from captum_ext.attr.catalog import accepted
 from captum_ext.attr.configured import Configured
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
-from captum_ext.evaluation import ranks
+from captum_ext.evaluation import processes
 from captum_ext.evaluation.cost import Cost, watched
 from captum_ext.evaluation.data import Data, count, first_line, groups, is_indexed
 from captum_ext.evaluation.earlier import Earlier
 from captum_ext.evaluation.failures import stop_unless_its_own
-from captum_ext.evaluation.quiet import quiet
 from captum_ext.evaluation.readings import alone, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.screening import Screened, screen
@@ -129,7 +129,7 @@ def evaluate(
         for remark in store.remarks:
             warnings.warn(remark, stacklevel=2)
         _work(job, store, data, batch_size, names, progress)
-        ranks.everyone(None)
+        processes.everyone(None)
         store.share()
         found = Evaluation(
             tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names
@@ -161,7 +161,7 @@ def _work(
     names: Sequence[str] | None,
     progress: Progress | None,
 ) -> None:
-    rank, size = ranks.here()
+    rank, size = processes.here()
     earlier = Earlier(store, batch_size, names)
 
     def is_mine(number: int) -> bool:
@@ -302,3 +302,12 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
         json.dumps(reasons), pack(states), _picture(partial(map_thumbnail, least=least), credit),
     )  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hides Captum's remarks on gradients and hooks that it sets and removes itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
+        warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")
+        yield

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from captum_ext.evaluation.ranks import agree, everyone, here
+from captum_ext.evaluation.processes import agree, everyone, here
 from captum_ext.evaluation.settings import About
 from captum_ext.evaluation.store_files import (
     ForeignFileError,

@@ -1,4 +1,4 @@
-"""Records as files."""
+"""An evaluation as files of plain data."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from captum_ext.evaluation.records import write_csv
+from captum_ext.evaluation.export import write_csv
 
 
 def read(file):
