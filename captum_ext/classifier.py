@@ -53,7 +53,7 @@ class ImageClassifier(nn.Module):
             another; None where the model gives probabilities itself; or a function.
 
     Raises:
-        TypeError: on integer images, or a model's output that holds no tensor of logits.
+        TypeError: on integer images, or a model's output that holds no logits of floating point.
         ValueError: on images that are not (N, C, H, W) with one channel per mean; on one logit
             under a softmax; if ``transform`` normalizes otherwise than ``mean`` and ``std``.
 
@@ -343,6 +343,11 @@ def _logits_of(output: Any, n: int) -> Tensor:
             "`model` must return a tensor of logits (N, classes), or an object that holds one as "
             f"`logits`, but gave {type(output).__name__}: wrap it in an nn.Module that returns "
             "the tensor."
+        )
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"`model` must return logits of floating point, but gave {logits.dtype}: return the "
+            "scores of classes, not the number of one."
         )
     # One logit per image, also where a `squeeze` took the batch dimension of a single image.
     if logits.dim() < 2 and logits.numel() == n:

@@ -205,6 +205,14 @@ def test_what_holds_no_logits_gets_one_clear_sentence(pack, words, net):
         ImageClassifier(Answering(net, pack), MEAN, STD)(torch.rand(2, 3, 4, 4))
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+@pytest.mark.parametrize("made", [lambda y: y.argmax(1), lambda y: y > 0, lambda y: y + 0j])
+def test_what_is_no_floating_point_is_no_logit(made, activation, net):
+    model = ImageClassifier(Answering(net, made), MEAN, STD, activation=activation)
+    with pytest.raises(TypeError, match="`model` must return logits of floating point"):
+        model(torch.rand(2, 3, 4, 4))
+
+
 def test_logits_of_other_images_are_refused(net):
     with pytest.raises(ValueError, match=r"a row per image, but gave shape \(1, 7\) for 2"):
         ImageClassifier(Answering(net, lambda t: t[:1]), MEAN, STD)(torch.rand(2, 3, 4, 4))
