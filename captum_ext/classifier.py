@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models, transforms
 
+from captum_ext._text import reason
 from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
 from captum_ext._weights import State, load_weights, misfit, read_state
 
@@ -418,9 +419,8 @@ def _fetch(weights: Any, name: str) -> Any:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
-            f"The weights of {name} could not be fetched from {weights.url} ({reason}). Download "
-            "that file on a machine that can and pass its path as `weights`, or pass "
+            f"The weights of {name} could not be fetched from {weights.url} ({reason(error)}). "
+            "Download that file on a machine that can and pass its path as `weights`, or pass "
             "`weights=None` for random weights."
         ) from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import transforms
 
+from captum_ext._text import reason
 from captum_ext.classifier import (
     ImageClassifier,
     Transform,
@@ -107,10 +108,8 @@ def _from_file(spec: str) -> nn.Module:
 
 
 def _words(error: BaseException) -> str:
-    """An exception in one line that is never empty."""
-    lines = str(error).splitlines()
-    name = type(error).__name__
-    return f"{name}: {lines[0].rstrip('.')}" if lines and lines[0].strip() else name
+    """An error by its type and first line, within a sentence."""
+    return reason(error, named=True).rstrip(".")
 
 
 def transform_of(model: nn.Module) -> Transform:
@@ -186,6 +185,5 @@ def device_of(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise CallError(f"--device {name} can't be used here: {reason}") from error
+        raise CallError(f"--device {name} can't be used here: {reason(error)}") from error
     return device
