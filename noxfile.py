@@ -1,7 +1,11 @@
-"""The contract with every supported release of Captum: ``nox``."""
+"""The contract with every supported release of Captum, and with the lowest of all: ``nox``."""
+
+import re
+from pathlib import Path
 
 import nox
 
+FILES = ["tests/test_contract.py", "tests/attr", "tests/path", "tests/mask", "tests/metrics"]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -11,5 +15,14 @@ def contract(session: nox.Session, captum: str) -> None:
     """Runs the contract and the methods' own tests."""
     session.install(".[test]")
     session.install(f"captum=={captum}", "--no-deps")
-    files = ["tests/test_contract.py", "tests/attr", "tests/path", "tests/mask", "tests/metrics"]
-    session.run("pytest", "-n", "2", *files, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "2", *FILES, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Runs the same with the lowest versions that pyproject.toml allows."""
+    session.install(".[test]")
+    named = re.findall(r'"([a-z-]+)>=([\d.]+)",', Path("pyproject.toml").read_text())
+    # A release of a series, such as 2.6, is its first.
+    session.install(*(f"{name}=={version}" for name, version in named if name != "pillow"))
+    session.run("pytest", "-n", "2", *FILES, env={"OMP_NUM_THREADS": "1"})

@@ -46,10 +46,11 @@ class ExampleMetric(Metric):
         super().__init__(**{"compute_with_cache": False, **kwargs})
         self._widths: dict[str, int] = {}
         self._dtypes: dict[str, torch.dtype | None] = {}
-        self._add_list("codes", n_columns, torch.int64)
-        # MetricCollection takes two metrics with equal states for one and updates only the first.
+        # MetricCollection takes two metrics with equal states for one and updates only the first;
+        # early releases of torchmetrics compare the first state alone.
         words = uuid.uuid4().fields[:3] + uuid.uuid4().fields[1:3]
         self.add_state("identity", torch.tensor(words), dist_reduce_fx="max")
+        self._add_list("codes", n_columns, torch.int64)
 
     def _add_list(self, name: str, width: int = 1, dtype: torch.dtype | None = None) -> None:
         """A state of ``width`` numbers per example; ``dtype`` None is the widest of the device."""
