@@ -72,12 +72,14 @@ def as_tuple(inputs: Inputs) -> Tensors:
 
 @contextmanager
 def _answers_of(model: nn.Module) -> Iterator[list[str]]:
-    """Collects what else than tensors the model gives."""
+    """Collects what else than tensors with rows the model gives."""
     answers: list[str] = []
 
     def note(_: object, __: object, answer: object) -> None:
         if not isinstance(answer, Tensor):
             answers.append(type(answer).__name__)
+        elif answer.dim() == 0:
+            answers.append("one number for all examples")
 
     handle = model.register_forward_hook(note) if isinstance(model, nn.Module) else None
     try:
