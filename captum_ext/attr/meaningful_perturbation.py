@@ -29,8 +29,9 @@ class MeaningfulPerturbation(MaskAttribution):
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
-    >>> mask = MeaningfulPerturbation(lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)), mask_size=8)
-    >>> mask.attribute(images, n_iter=5).shape
+    >>> model = lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3))
+    >>> mask = MeaningfulPerturbation(model, mask_size=8, tv_weight=0.01, jitter=1)
+    >>> mask.attribute(images, baselines=0.0, n_iter=5).shape
     torch.Size([1, 3, 16, 16])
     """
 
