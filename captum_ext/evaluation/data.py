@@ -136,7 +136,7 @@ def _item(data: Any, position: int) -> Example:
         raise
     except Exception as error:
         stop_unless_its_own(error, f"example {position}", reading=True)
-        example = Example(position, None, failure=first_line(error))
+        example = Example(position, None, failure=reason(error))
     return replace(example, identity=_identity(data, position))
 
 
@@ -200,12 +200,3 @@ def _class(position: int, image: Tensor, target: Any) -> int | None:
         f"`data` holds the number of a class beside each image, or None for the model's "
         f"prediction, but that of item {position} is {target!r:.60}."
     )
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line that is never empty.
-
-    >>> first_line(ValueError("no\\nand more"))
-    'no'
-    """
-    return reason(error)

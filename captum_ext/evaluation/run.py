@@ -17,6 +17,7 @@ from torchmetrics import Metric, MetricCollection
 
 from captum_ext._captum import Attribution
 from captum_ext._random import seeded
+from captum_ext._text import reason
 from captum_ext._typing import Forward
 from captum_ext.attr.catalog import accepted
 from captum_ext.attr.configured import Configured
@@ -24,7 +25,7 @@ from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.evaluation import processes
 from captum_ext.evaluation.cost import Cost, watched
-from captum_ext.evaluation.data import Data, count, first_line, groups, is_indexed
+from captum_ext.evaluation.data import Data, count, groups, is_indexed
 from captum_ext.evaluation.earlier import Earlier
 from captum_ext.evaluation.failures import stop_unless_its_own
 from captum_ext.evaluation.readings import alone, flat, pack, read
@@ -242,7 +243,7 @@ def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
         if len(batch) > 1:
             yield from _one_by_one(job, name, batch)
         else:
-            reasons = json.dumps({"": first_line(error)})
+            reasons = json.dumps({"": reason(error)})
             position = batch[0].example.position
             yield Result(position, name, 0.0, 0.0, 0.0, reasons, pack({}), None)
         return
@@ -294,7 +295,7 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
             states[key] = state
         except Exception as error:
             stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
-            reasons[key] = first_line(error)
+            reasons[key] = reason(error)
     method = job.methods[name]
     inner = method.method if isinstance(method, Configured) else method
     least = NOTHING if isinstance(inner, MaskAttribution) else 0.0

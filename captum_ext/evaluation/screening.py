@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_ext._tensors import require_scores
+from captum_ext._text import reason
 from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
-from captum_ext.evaluation.data import Example, first_line
+from captum_ext.evaluation.data import Example
 from captum_ext.evaluation.failures import stop_unless_its_own
 from captum_ext.evaluation.settings import device_of
 
@@ -66,7 +67,7 @@ def _screen(
             answer = forward_func(image[None].clone())
     except Exception as error:
         stop_unless_its_own(error, f"example {example.position}")
-        return _out(example, image, f"the model fails: {first_line(error)}")
+        return _out(example, image, f"the model fails: {reason(error)}")
     if require_scores(answer, 1).dim() != 2:
         raise ValueError("`forward_func` must return one row of class scores per image.")
     if not answer.isfinite().all():
@@ -75,18 +76,18 @@ def _screen(
     target = prediction if example.target is None else example.target
     n_classes = answer.shape[1]
     if not 0 <= target < n_classes:
-        reason: str | None = f"its class {target} is not one of the model's {n_classes}"
+        unfit = f"its class {target} is not one of the model's {n_classes}"
         if n_classes == 1:
-            reason = f"its class is {target}, but the model has one output: give two `class_names`"
-        return Screened(example, image, target, prediction, None, reason)
+            unfit = f"its class is {target}, but the model has one output: give two `class_names`"
+        return Screened(example, image, target, prediction, None, unfit)
     if only_correct and n_classes == 1:
         raise ValueError(
             "`only_correct` needs two classes or more, but `forward_func` has one output: give "
             "`ImageClassifier` two `class_names`, so that labels 0 and 1 are targets."
         )
     wrong = only_correct and not is_right(forward_func, answer[0], target)
-    reason = "not classified correctly" if wrong else None
-    return Screened(example, image, target, prediction, float(answer[0, target]), reason)
+    missed = "not classified correctly" if wrong else None
+    return Screened(example, image, target, prediction, float(answer[0, target]), missed)
 
 
 def _out(example: Example, image: Tensor, reason: str) -> Screened:

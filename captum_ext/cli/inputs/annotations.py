@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from captum_ext._text import reason
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.labels import Classes
 from captum_ext.cli.inputs.pictures import FORMATS, PictureError, decoded
-from captum_ext.evaluation.data import first_line
 from captum_ext.metrics import boxes_to_masks
 
 # Formats that keep a mask's edges.
@@ -121,7 +121,7 @@ def read_annotations(source: Path, images: Path, classes: Classes) -> Annotation
     try:
         content = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CallError(f"--annotations {source} can't be read: {first_line(error)}.") from error
+        raise CallError(f"--annotations {source} can't be read: {reason(error)}.") from error
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         reader = _Entries(source)
         if isinstance(content.get("annotations"), list):

@@ -15,11 +15,11 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
+from captum_ext._text import reason
 from captum_ext.classifier import Transform
 from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.models import channels_of, transform_of
 from captum_ext.cli.output import MARK
-from captum_ext.evaluation.data import first_line
 
 # What Pillow logs it also raises, and the reason is said by us.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -124,7 +124,7 @@ class Reader:
             made = self.transform(picture)
         except Exception as error:
             raise CallError(
-                f"--model has a transform that fails on a picture of {size}: {first_line(error)}"
+                f"--model has a transform that fails on a picture of {size}: {reason(error)}"
             ) from error
         if not isinstance(made, Tensor) or made.dim() != 3 or not made.is_floating_point():
             got = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made)
@@ -192,7 +192,7 @@ def decoded(file: Path, formats: Iterable[str] = tuple(FORMATS)) -> Image.Image:
             listed = f"{', '.join(names[:-1])} or {names[-1]}"
             raise PictureError(file, f"is not an image that is read ({listed})") from None
         except Exception as error:
-            raise PictureError(file, f"is damaged: {first_line(error)}".rstrip(".")) from error
+            raise PictureError(file, f"is damaged: {reason(error)}".rstrip(".")) from error
     return image
 
 
@@ -253,7 +253,7 @@ def _converted(file: Path, image: Image.Image, mode: str) -> Image.Image:
     except (MemoryError, PictureError):
         raise
     except Exception as error:
-        raise PictureError(file, f"of mode {image.mode} is damaged: {first_line(error)}") from error
+        raise PictureError(file, f"of mode {image.mode} is damaged: {reason(error)}") from error
 
 
 def _is_random(transform: Transform, mode: str) -> bool:

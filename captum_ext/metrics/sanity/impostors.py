@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def impostors(seed: int = 0) -> dict[str, MakeMethod]:
     return {"image edges": lambda _: _Edges(), "random map": lambda _: _Noise(generator)}
 
 
-class _Impostor:
+class _Impostor(ABC):
     """What of a method the sanity checks use."""
 
     def attribute(
@@ -42,8 +43,9 @@ class _Impostor:
         maps = tuple(self.map_of(x.detach()) for x in as_tuple(inputs))
         return maps if isinstance(inputs, tuple) else maps[0]
 
+    @abstractmethod
     def map_of(self, inputs: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What it takes for the map of one input tensor."""
 
 
 class _Edges(_Impostor):
