@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,7 +67,18 @@ class Knot:
 
 
 Rule: TypeAlias = Callable[[Knot, Knot], Tensors]
-Pairs: TypeAlias = Callable[[Iterable[Knot]], Iterable[tuple[Knot, Knot]]]
+"""How two neighboring knots become credit, in the shape of their points."""
+
+
+@runtime_checkable
+class PairingRule(Protocol):
+    """A rule that works on other pairs of knots than simply neighbors."""
+
+    def pairs(self, knots: Iterable[Knot]) -> Iterable[tuple[Knot, Knot]]:
+        """The pairs that credit is added up over, as the path is walked."""
+
+    def __call__(self, here: Knot, there: Knot) -> Tensors:
+        """The credit of one pair."""
 
 
 class Path(ABC):
@@ -150,8 +161,8 @@ def integrate(knots: Iterable[Knot], rule: Rule) -> tuple[Tensors, Knot, Knot]:
 
     Args:
         knots: a path's knots, at least two.
-        rule: credit from (here, there). If it has an attribute ``pairs``, that function says
-            which pairs the knots make; otherwise each knot is paired with the next.
+        rule: credit from (here, there). If it has a method ``pairs``, that says which pairs the
+            knots make; otherwise each knot is paired with the next.
 
     Returns:
         Credit, one tensor per input, in the widest type of the device; the first knot, and the
@@ -169,7 +180,7 @@ def integrate(knots: Iterable[Knot], rule: Rule) -> tuple[Tensors, Knot, Knot]:
             ends["last"] = knot
             yield knot
 
-    pairs: Pairs = getattr(rule, "pairs", pairwise)
+    pairs = rule.pairs if isinstance(rule, PairingRule) else pairwise
     total: Tensors | None = None
     for here, there in pairs(watched()):
         credit = rule(here, there)

@@ -58,3 +58,16 @@ def test_squares_are_normalized_over_all_tensors_of_a_tuple():
     here = Knot(gradient, torch.tensor([0.0]), gradient)
     a, b = important_direction(here, Knot(gradient, torch.tensor([25.0])))
     assert (a.item(), b.item()) == (pytest.approx(9), pytest.approx(16))
+
+
+def test_a_rule_may_say_which_pairs_it_walks():
+    class EverySecond:
+        def pairs(self, knots):
+            points = list(knots)
+            return [(points[0], points[2])]
+
+        def __call__(self, here, there):
+            return (here.gradient[0] * (there.value - here.value).view(-1, 1),)
+
+    knots = path([1.0, 9.0, 4.0], [[1.0, 2.0], [5.0, 5.0], [7.0, 7.0]])
+    assert integrate(knots, EverySecond())[0][0].tolist() == [[3.0, 6.0]]
