@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torchvision import transforms
-from torchvision.transforms import v2
 
 Transform: TypeAlias = Callable[[Any], Tensor]
 Numbers: TypeAlias = list[float]
@@ -82,13 +81,14 @@ def peeled(transform: Transform) -> tuple[Transform, tuple[Numbers, Numbers] | N
     Raises:
         ValueError: if a ``Normalize`` stands elsewhere, where it can't be taken off.
 
+    >>> from torchvision import transforms
     >>> steps = [transforms.ToTensor(), transforms.Normalize([0.5], [0.25])]
     >>> rest, found = peeled(transforms.Compose(steps))
     >>> found, [type(step).__name__ for step in rest.transforms]
     (([0.5], [0.25]), ['ToTensor', 'Identity'])
     """
     rest, found = _peeled(transform)
-    if any(isinstance(step, _NORMALIZE) for step in _steps(rest)):
+    if any(isinstance(step, _kinds().normalize) for step in _steps(rest)):
         raise ValueError(
             "`transform` holds a Normalize that is not its last step: leave it out and give "
             "`mean` and `std` instead."
@@ -96,25 +96,44 @@ def peeled(transform: Transform) -> tuple[Transform, tuple[Numbers, Numbers] | N
     return rest, found
 
 
-_NORMALIZE = (transforms.Normalize, v2.Normalize)
-# What may follow a normalization without a difference to the values.
-_HARMLESS = (nn.Identity, v2.ToPureTensor)
-_CHAINS = (transforms.Compose, v2.Compose, nn.Sequential)
+class _Kinds(NamedTuple):
+    """What transforms are told by.
+
+    Args:
+        harmless: what may follow a normalization without a difference to the values.
+    """
+
+    normalize: tuple[Any, ...]
+    harmless: tuple[Any, ...]
+    chains: tuple[Any, ...]
+
+
+@cache
+def _kinds() -> _Kinds:
+    # torchvision takes as long to import as torch: not before there is a transform.
+    from torchvision import transforms
+    from torchvision.transforms import v2
+
+    return _Kinds(
+        (transforms.Normalize, v2.Normalize),
+        (nn.Identity, v2.ToPureTensor),
+        (transforms.Compose, v2.Compose, nn.Sequential),
+    )
 
 
 def _peeled(transform: Any) -> tuple[Any, tuple[Numbers, Numbers] | None]:
-    if isinstance(transform, _NORMALIZE):
+    if isinstance(transform, _kinds().normalize):
         return nn.Identity(), (_numbers(transform.mean), _numbers(transform.std))
     if all(hasattr(transform, name) for name in ("crop_size", "mean", "std")):
         plain = copy(transform)
         mean, std = _numbers(transform.mean), _numbers(transform.std)
         plain.mean, plain.std = [0.0] * len(mean), [1.0] * len(std)
         return plain, (mean, std)
-    if type(transform) not in _CHAINS:
+    if type(transform) not in _kinds().chains:
         return transform, None
     steps = _children(transform)
     for k in reversed(range(len(steps))):
-        if not isinstance(steps[k], _HARMLESS):
+        if not isinstance(steps[k], _kinds().harmless):
             steps[k], found = _peeled(steps[k])
             return _chain(transform, steps) if found else transform, found
     return transform, None

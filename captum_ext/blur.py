@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class GaussianBlur:
             )
         height, width = (min(self.kernel_size, 2 * side - 1) for side in images.shape[2:])
         # One axis after the other costs 51 + 51 products per pixel instead of 51 * 51.
-        blurred: Tensor = gaussian_blur(images, [1, height], [self.sigma] * 2)
-        return gaussian_blur(blurred, [width, 1], [self.sigma] * 2)
+        blurred = _gaussian(images, 1, height, self.sigma)
+        return _gaussian(blurred, width, 1, self.sigma)
 
 
 def blurred(images: Tensor, kernel_size: int = 51, sigma: float = 50.0) -> Tensor:
@@ -70,4 +69,12 @@ def blurred(images: Tensor, kernel_size: int = 51, sigma: float = 50.0) -> Tenso
         )
     height, width = (min(kernel_size, 2 * side - 1) for side in images.shape[-2:])
     wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    return gaussian_blur(wide, [width, height], [sigma, sigma]).to(images.dtype)
+    return _gaussian(wide, width, height, sigma).to(images.dtype)
+
+
+def _gaussian(images: Tensor, width: int, height: int, sigma: float) -> Tensor:
+    # torchvision takes as long to import as torch: not before there is something to blur.
+    from torchvision.transforms.functional import gaussian_blur
+
+    blurred: Tensor = gaussian_blur(images, [width, height], [sigma, sigma])
+    return blurred

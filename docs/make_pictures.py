@@ -17,9 +17,9 @@ from skimage import data
 from torch import Tensor
 
 from captum_ext import ImageClassifier
-from captum_ext.attr.catalog import METHODS
 from captum_ext.curve import BlurredBase, GaussianBlur, InterpolatedBase, rank
 from captum_ext.metrics import deletion_curve, insertion_curve
+from captum_ext.registry import METHODS
 from captum_ext.viz import heat, overlay
 
 FOLDER = Path(__file__).parent / "pictures"

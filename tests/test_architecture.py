@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
-_BASE = {"_typing", "_text", "_random"}
+_BASE = {"_typing", "_text", "_random", "registry"}
 _LIBRARY = {*_BASE, "_captum", "_tensors", "score", "blur", "maps", "classifier"}
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
     "_typing": set(),
     "_text": set(),
     "_random": set(),
+    "registry": set(),
     "_transform": set(),
     "_weights": set(),
     "_captum": set(),

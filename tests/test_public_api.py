@@ -84,7 +84,7 @@ def test_public_name_is_in_an_example_that_runs(module, name):
 
 
 def test_every_command_and_option_of_the_catalog_is_documented():
-    from captum_ext.attr.catalog import METHODS
+    from captum_ext.registry import METHODS
 
     page = (ROOT / "docs" / "reference" / "command.md").read_text()
     assert [name for name in METHODS if f"`{name}`" not in page] == []

@@ -1,6 +1,7 @@
 """Attribution methods: each one a choice of pieces from `path` or `mask`."""
 
 from captum_ext.attr.blur_ig import BlurIG
+from captum_ext.attr.catalog import register
 from captum_ext.attr.configured import Configured
 from captum_ext.attr.grad_cam import GradCam
 from captum_ext.attr.guided_ig import GuidedIG
@@ -26,4 +27,5 @@ __all__ = [
     "MeaningfulPerturbation",
     "PathAttribution",
     "path_of",
+    "register",
 ]

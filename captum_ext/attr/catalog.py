@@ -1,58 +1,52 @@
-"""The methods that the command and `evaluate` know by name; one line registers one."""
+"""The methods that the command knows by name, and how a user's own gets one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from captum.attr import (
-    GradientShap,
-    InputXGradient,
-    IntegratedGradients,
-    NoiseTunnel,
-    Occlusion,
-    Saliency,
-)
+from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 from torch import Tensor
 
 from captum_ext._captum import Attribution
+from captum_ext._typing import Forward
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.configured import Configured
-from captum_ext.attr.grad_cam import GradCam
-from captum_ext.attr.guided_backprop import GuidedGradCam
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
-from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
-from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
-from captum_ext.attr.rise import RISE
+from captum_ext.registry import METHODS, Method
 
 
-@dataclass(frozen=True)
-class Method:
-    """A named method: how it is made from a model, and how its pictures are labeled."""
+def register(
+    name: str,
+    make: Callable[[Any], Attribution],
+    label: str | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Gives a method a name that ``--methods`` of the command understands.
 
-    label: str
-    make: Callable[[Any], Attribution]
-
-
-METHODS: dict[str, Method] = {}
-
-
-def register(name: str, label: str, make: Callable[[Any], Attribution]) -> None:
-    """Gives a method a name that the command and `evaluate` understand.
+    In the file of ``--model file.py:factory`` it is known as soon as the file is loaded.
 
     Args:
-        name: in lower case, as typed.
-        label: as shown in tables and pictures.
+        name: as typed, a word without commas.
         make: from the model to the attribution method.
+        label: as shown in tables and pictures; the name, if there is none.
+        overwrite: whether the name may be taken from another method.
 
-    >>> register("my-ig", "My IG", IntegratedGradients)
-    >>> METHODS.pop("my-ig").label
-    'My IG'
+    Raises:
+        TypeError: if ``make`` can't be called.
+        ValueError: if the name is taken.
+
+    >>> from captum.attr import InputXGradient
+    >>> register("mine", InputXGradient)
+    >>> lookup(["mine"])["mine"].make(len).get_name()
+    'Input X Gradient'
     """
-    METHODS[name] = Method(label, make)
+    if not callable(make):
+        raise TypeError(f"`make` makes the method from a model, but got {type(make).__name__}.")
+    METHODS.add(name, Method(name if label is None else label, make), overwrite)
 
 
 def _window(inputs: Tensor) -> tuple[int, ...]:
@@ -69,38 +63,42 @@ def _noise(inputs: Tensor) -> float:
     return 0.15 * float(inputs.max() - inputs.min())
 
 
-# Captum's default is the absolute value; columns of absolute values take it by themselves.
-register("saliency", "Gradient", lambda f: Configured(Saliency(f), abs=False))
-register("input-x-gradient", "Input x gradient", InputXGradient)
-register(
-    "smoothgrad",
-    "SmoothGrad",
-    lambda f: Configured(NoiseTunnel(Saliency(f)), nt_samples=50, nt_samples_batch_size=10,
-                         stdevs=_noise, abs=False),
-)  # fmt: skip
-register(
-    "gradient-shap",
-    "GradientShap (black)",
-    lambda f: Configured(GradientShap(f), n_samples=20, baselines=lambda x: x[:1] * 0),
-)
-register(
-    "occlusion",
-    "Occlusion",
-    lambda f: Configured(Occlusion(f), sliding_window_shapes=_window, strides=_stride),
-)
-register("grad-cam", "Grad-CAM", GradCam)
-register("guided-grad-cam", "Guided Grad-CAM", GuidedGradCam)
-register("ig", "IG", IntegratedGradients)
-register("guided-ig", "Guided IG", GuidedIG)
-register("blur-ig", "Blur IG", BlurIG)
-register("idgi-ig", "IDGI (IG)", lambda f: IDGI(IntegratedGradients(f)))
-register("idgi-guided-ig", "IDGI (Guided IG)", lambda f: IDGI(GuidedIG(f)))
-register("idgi-blur-ig", "IDGI (Blur IG)", lambda f: IDGI(BlurIG(f)))
-register("igos", "I-GOS", IGOS)
-register("igos+", "iGOS+", IGOSPlus)
-register("igos++", "iGOS++", IGOSPlusPlus)
-register("mask", "Mask", MeaningfulPerturbation)
-register("rise", "RISE", RISE)
+def gradient(model: Forward) -> Configured:
+    """The gradient with its sign; columns of absolute values take its size by themselves."""
+    return Configured(Saliency(model), abs=False)
+
+
+def smoothgrad(model: Forward) -> Configured:
+    """The mean gradient of 50 noisy copies."""
+    return Configured(
+        NoiseTunnel(Saliency(model)), nt_samples=50, nt_samples_batch_size=10, stdevs=_noise,
+        abs=False,
+    )  # fmt: skip
+
+
+def gradient_shap(model: Forward) -> Configured:
+    """GradientShap from black."""
+    return Configured(GradientShap(model), n_samples=20, baselines=lambda x: x[:1] * 0)
+
+
+def occlusion(model: Forward) -> Configured:
+    """Occlusion by squares that overlap by half."""
+    return Configured(Occlusion(model), sliding_window_shapes=_window, strides=_stride)
+
+
+def idgi_ig(model: Forward) -> IDGI:
+    """IDGI along the path of IG."""
+    return IDGI(IntegratedGradients(model))
+
+
+def idgi_guided_ig(model: Forward) -> IDGI:
+    """IDGI along the path of Guided IG."""
+    return IDGI(GuidedIG(model))
+
+
+def idgi_blur_ig(model: Forward) -> IDGI:
+    """IDGI along the path of Blur IG."""
+    return IDGI(BlurIG(model))
 
 
 def lookup(names: list[str]) -> dict[str, Method]:

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from captum_ext._text import printable
-from captum_ext.attr.catalog import METHODS
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
@@ -31,18 +30,18 @@ from captum_ext.cli.options import (
 from captum_ext.cli.output import Progress, check_folder, finish, path, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
-from captum_ext.evaluation.catalog import METRICS, PRESETS, REFERENCES, Reading, make_metrics
+from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.evaluation.processes import is_first, launcher, own_device, process_group
 from captum_ext.evaluation.run import UNLABELED
 from captum_ext.evaluation.store import OtherRunError
 from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.base.compare import SMALLEST
+from captum_ext.registry import METHODS, METRICS, PRESETS, REFERENCES, presets
 
 DEFAULT_METHODS = (
     "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
 )
 DEFAULT_METRICS = "insertion,deletion"
-_PRESET_NAMES = ("igos", "rise", "idgi", "xrai", "tmlr")
 
 
 def add_to(commands: Any) -> None:
@@ -69,7 +68,7 @@ def add_to(commands: Any) -> None:
     add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}; or all")
     add("--metrics", help=f"of {', '.join(METRICS)} (default: {DEFAULT_METRICS}, and "
         "localization where there are annotations)")  # fmt: skip
-    add("--preset", choices=_PRESET_NAMES, help="a paper's settings, for the metrics that know it")
+    add("--preset", choices=presets(), help="a paper's settings, for the metrics that know it")
     add("--reference", choices=REFERENCES, help="what replaces pixels in insertion "
         "and deletion: the blurred image (51 x 51, sigma 50; default) or black")  # fmt: skip
     add("--against", metavar="METHOD", help="what others are compared with (default: the first)")

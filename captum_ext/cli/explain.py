@@ -10,7 +10,6 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from captum_ext.attr.catalog import METHODS
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say, show
 from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
@@ -38,6 +37,7 @@ from captum_ext.cli.output import (
 )
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
+from captum_ext.registry import METHODS
 from captum_ext.viz import Explained, explanation_figure, history_figure
 from captum_ext.viz.maps import least_credit
 

@@ -12,10 +12,11 @@ from torch import nn
 from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
-from captum_ext.attr.catalog import METHODS, Method, accepted, lookup
+from captum_ext.attr.catalog import accepted, lookup
 from captum_ext.cli.errors import CallError, WorkError, as_call_error, say
 from captum_ext.cli.inputs.labels import Classes
 from captum_ext.cli.inputs.models import DEFAULT_MODEL, name_of
+from captum_ext.registry import METHODS, Method
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:

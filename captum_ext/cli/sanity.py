@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from captum_ext._captum import Attribution
 from captum_ext._text import reason
-from captum_ext.attr.catalog import METHODS, Method
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.explanation import is_mask_method
@@ -49,7 +48,7 @@ from captum_ext.evaluation import Counted
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
-from captum_ext.metrics.sanity.similarity import SIMILARITIES
+from captum_ext.registry import METHODS, SIMILARITIES, Method
 from captum_ext.viz import cascade_figure
 
 DEFAULT_METHODS = "saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam"

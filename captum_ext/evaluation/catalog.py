@@ -1,117 +1,184 @@
-"""The metrics that the command knows by name; one line registers one."""
+"""The metrics that the command knows by name, and how a user's own gets one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torchmetrics import Metric, MetricCollection
 
 from captum_ext._typing import Forward
 from captum_ext.curve import GaussianBlur
-from captum_ext.metrics import (
-    INFORMATION_PRESETS,
-    Deletion,
-    Insertion,
-    Localization,
-    information_metrics,
-)
+from captum_ext.metrics import Deletion, Insertion, Localization, information_metrics
+from captum_ext.registry import METRICS, PRESETS, REFERENCES, Table
 
-REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
+Columns: TypeAlias = dict[str, Metric | MetricCollection]
+READINGS = {"": "sum", "_abs": "abs_sum"}
+"""By suffix of a column, how channels become one number of a pixel.
+
+Signed and absolute maps rank pixels very differently: both are shown.
+"""
+BLURRED = GaussianBlur(51, 50.0)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How metrics are read.
+    """How metrics are read, for who makes them.
 
     Args:
-        reference: what replaces pixels in insertion and deletion, a key of ``REFERENCES``.
-        preset: a paper's settings, used by the metrics that know it.
+        reference: what replaces pixels in insertion and deletion, by its name in the command.
+        preset: the name of a paper's settings, used by the metrics that know it.
+        settings: what `register_preset` keeps for the metric under this name; None where the
+            metric doesn't know it.
         seed: of the order among equals.
-        internal_batch_size: frames per model call.
+        internal_batch_size: frames per model call; None is a choice that bounds memory.
     """
 
-    reference: str = "blur"
+    reference: str = next(iter(REFERENCES))
     preset: str | None = None
+    settings: Any = None
     seed: int = 0
     internal_batch_size: int | None = None
 
 
-Maker: TypeAlias = Callable[[Forward, Reading], dict[str, Metric | MetricCollection]]
-METRICS: dict[str, Maker] = {}
-"""From a name to the metrics it stands for, by column."""
+Maker: TypeAlias = Callable[[Forward, Reading], Metric | MetricCollection | Columns]
 
 
-def _perturbation(name: str, kind: Any) -> Maker:
-    def make(forward_func: Forward, reading: Reading) -> dict[str, Metric | MetricCollection]:
-        known = reading.preset in kind.PRESETS
-        settings = dict(kind.PRESETS[reading.preset]) if known else {}
-        settings.setdefault("reference", REFERENCES[reading.reference])
-        settings |= {
-            "seed": reading.seed,
-            "internal_batch_size": reading.internal_batch_size,
-        }
-        # Signed and absolute maps rank pixels very differently: both are shown.
-        return {
-            name: kind(forward_func, **{**settings, "reduction": "sum"}),
-            f"{name}_abs": kind(forward_func, **{**settings, "reduction": "abs_sum"}),
-        }
+def register_metric(name: str, make: Maker, *, overwrite: bool = False) -> None:
+    """Gives a metric a name that ``--metrics`` of ``captum-ext evaluate`` understands.
 
-    return make
+    In the file of ``--model file.py:factory`` it is known as soon as the file is loaded.
+
+    Args:
+        name: as typed, a word without commas; also its column in tables.
+        make: from the model and a `Reading` to a metric of torchmetrics, or to several by column.
+            Its ``update`` is given what it asks for of ``inputs``, ``attributions``, ``target``
+            and ``masks``.
+        overwrite: whether the name may be taken from another metric.
+
+    Raises:
+        TypeError: if ``make`` can't be called.
+        ValueError: if the name is taken.
+
+    >>> from captum_ext.metrics import Insertion
+    >>> register_metric("ratio", lambda model, how: Insertion(model, relative=True, seed=how.seed))
+    >>> [*make_metrics(["ratio"], len, Reading())]
+    ['ratio']
+    """
+    if not callable(make):
+        raise TypeError(f"`make` makes the metric from a model, but got {type(make).__name__}.")
+    METRICS.add(name, make, overwrite)
 
 
-METRICS["insertion"] = _perturbation("insertion", Insertion)
-METRICS["deletion"] = _perturbation("deletion", Deletion)
+def register_preset(metric: str, name: str, settings: Any, *, overwrite: bool = False) -> None:
+    """Gives settings of a metric a name, for ``--preset`` and the metric's ``from_preset``.
+
+    Args:
+        metric: a name of ``--metrics``.
+        name: as typed, a word without commas. Several metrics may know one name.
+        settings: of "insertion" and "deletion" arguments of the constructor, of "information" a
+            `captum_ext.metrics.InformationProtocol`; a metric of your own finds them in
+            `Reading.settings`.
+        overwrite: whether the name may be taken from other settings of the metric.
+
+    Raises:
+        ValueError: if there is no such metric, or the name is taken.
+
+    >>> register_preset("insertion", "coarse", {"n_steps": 5})
+    >>> make_metrics(["insertion"], len, Reading(preset="coarse"))["insertion"].protocol["n_steps"]
+    5
+    """
+    if metric not in METRICS:
+        raise ValueError(f"`metric` is one of {', '.join(METRICS)}, but got {metric!r}.")
+    PRESETS.setdefault(metric, Table(f"presets of {metric}")).add(name, settings, overwrite)
 
 
-def _information(forward_func: Forward, reading: Reading) -> dict[str, Metric | MetricCollection]:
-    preset = reading.preset if reading.preset in INFORMATION_PRESETS else "idgi"
+def insertion(model: Forward, reading: Reading) -> Columns:
+    """Insertion, signed and absolute."""
+    return _perturbation("insertion", Insertion, model, reading)
+
+
+def deletion(model: Forward, reading: Reading) -> Columns:
+    """Deletion, signed and absolute."""
+    return _perturbation("deletion", Deletion, model, reading)
+
+
+def _perturbation(name: str, kind: Any, model: Forward, reading: Reading) -> Columns:
+    settings = {
+        "reference": REFERENCES[reading.reference],
+        **(reading.settings or {}),
+        "seed": reading.seed,
+        "internal_batch_size": reading.internal_batch_size,
+    }
+    return {
+        f"{name}{suffix}": kind(model, **{**settings, "reduction": reduction})
+        for suffix, reduction in READINGS.items()
+    }
+
+
+def information(model: Forward, reading: Reading) -> Columns:
+    """AIC and SIC at every level from one pass over the frames."""
     made = information_metrics(
-        forward_func,
-        preset=preset,
+        model,
+        preset=reading.settings or "idgi",
         internal_batch_size=reading.internal_batch_size,
         seed=reading.seed,
     )
     return {"information": made}
 
 
-METRICS["information"] = _information
-METRICS["localization"] = lambda forward_func, reading: {
-    "localization": Localization(),
-    "localization_abs": Localization(reduction="abs_sum"),
-}
+def localization(model: Forward, reading: Reading) -> Columns:
+    """How maps and annotated regions agree, signed and absolute."""
+    return {
+        f"localization{suffix}": Localization(reduction=reduction)
+        for suffix, reduction in READINGS.items()
+    }
 
 
-PRESETS: dict[str, Container[str]] = {
-    "insertion": Insertion.PRESETS,
-    "deletion": Deletion.PRESETS,
-    "information": INFORMATION_PRESETS,
-}
-"""The papers' settings that a name's metrics know."""
-
-
-def make_metrics(
-    names: list[str], forward_func: Forward, reading: Reading
-) -> dict[str, Metric | MetricCollection]:
+def make_metrics(names: list[str], forward_func: Forward, reading: Reading) -> Columns:
     """The metrics of these names, by column.
 
     Raises:
-        ValueError: for a name that is not registered, or a preset that none of them knows.
+        ValueError: for a name that is not registered, a preset that none of them knows, or two
+            metrics that want one column.
+        TypeError: if what a name makes is no metric.
 
     >>> [*make_metrics(["insertion"], len, Reading())]
     ['insertion', 'insertion_abs']
     """
+    check_metrics(names, reading.preset)
+    made: Columns = {}
+    for name in names:
+        columns = METRICS[name](forward_func, _settled(name, reading))
+        if not isinstance(columns, dict):
+            columns = {name: columns}
+        for column, metric in columns.items():
+            if not isinstance(metric, Metric | MetricCollection):
+                raise TypeError(
+                    f"`metrics`: {name!r} makes a {type(metric).__name__}, not a metric of "
+                    "torchmetrics."
+                )
+            if column in made:
+                raise ValueError(f"`metrics`: two metrics have the column {column!r}.")
+            made[column] = metric
+    return made
+
+
+def _settled(name: str, reading: Reading) -> Reading:
+    known = PRESETS.get(name)
+    if known is None or reading.preset is None:
+        return reading
+    return replace(reading, settings=known.get(reading.preset))
+
+
+def check_metrics(names: list[str], preset: str | None) -> None:
+    """Raises ValueError for a name that is not registered, or a preset that none of them knows."""
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise ValueError(f"`metrics` are among {', '.join(METRICS)}, but got {unknown or names}.")
-    preset = reading.preset
     if preset is not None and not any(preset in PRESETS.get(name, ()) for name in names):
         knowing = [name for name, known in PRESETS.items() if preset in known]
         raise ValueError(
             f"`preset` {preset!r} belongs to {knowing}, none of which is among the metrics {names}."
         )
-    made: dict[str, Metric | MetricCollection] = {}
-    for name in names:
-        made |= METRICS[name](forward_func, reading)
-    return made

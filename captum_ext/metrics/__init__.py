@@ -33,6 +33,7 @@ from captum_ext.metrics.sanity.impostors import impostors
 from captum_ext.metrics.sanity.permuted_labels import train_on_permuted_labels
 from captum_ext.metrics.sanity.plot import plot_cascade
 from captum_ext.metrics.sanity.randomize import matched_normal
+from captum_ext.metrics.sanity.similarity import register_similarity
 
 __all__ = [
     "AIC",
@@ -64,6 +65,7 @@ __all__ = [
     "localization",
     "matched_normal",
     "plot_cascade",
+    "register_similarity",
     "softmax_information_curve",
     "train_on_permuted_labels",
 ]

@@ -6,7 +6,7 @@ from captum.attr import NoiseTunnel
 from torch import nn
 
 from captum_ext.attr import GradCam
-from captum_ext.attr.catalog import METHODS
+from captum_ext.registry import METHODS
 
 
 @pytest.fixture

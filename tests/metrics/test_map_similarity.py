@@ -9,7 +9,8 @@ from skimage.metrics import structural_similarity
 
 from captum_ext.curve import GaussianBlur
 from captum_ext.maps import absolute_map, signed_map
-from captum_ext.metrics.sanity.similarity import SIMILARITIES, by_chance
+from captum_ext.metrics.sanity.similarity import by_chance
+from captum_ext.registry import SIMILARITIES
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from captum_ext.curve import PNG, WEBP_FULL, BlurredBase, Codec, InterpolatedBase
 from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.registry import PRESETS as _PRESETS
 
 LEVELS = ("entropy", "ms_ssim")
 
@@ -109,25 +109,14 @@ def _unseeded(how: InformationProtocol) -> InformationProtocol:
 
 _XRAI = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34, 0.5, 0.75)
 
-PRESETS: Mapping[str, InformationProtocol] = MappingProxyType(
-    {
-        "idgi": InformationProtocol(
-            "idgi",
-            BlurredBase(20.0),
-            tuple(np.linspace(0, 1, 25).tolist()),
-            n_bins=100,
-        ),
-        "xrai": InformationProtocol(
-            "xrai",
-            InterpolatedBase(0.01),
-            (0.0, *_XRAI, 1.0),
-            aggregate="median",
-        ),
-        "tmlr": InformationProtocol(
-            "tmlr", BlurredBase(20.0), tuple(i / 20 for i in range(21)), codec=PNG
-        ),
-    }
+IDGI = InformationProtocol(
+    "idgi", BlurredBase(20.0), tuple(np.linspace(0, 1, 25).tolist()), n_bins=100
 )
-"""``idgi``: Yang, Wang and Bilgic (CVPR 2023), frames of the whole data set in bins of x.
-``xrai``: PAIR's ``compute_pic_metric`` after Kapishnikov et al. (ICCV 2019), a curve per image.
-``tmlr``: arXiv 2409.09043, as ``xrai`` over a blurred base, 5 % steps and PNG."""
+"""Yang, Wang and Bilgic (CVPR 2023): frames of the whole data set in bins of x."""
+XRAI = InformationProtocol("xrai", InterpolatedBase(0.01), (0.0, *_XRAI, 1.0), aggregate="median")
+"""PAIR's ``compute_pic_metric`` after Kapishnikov et al. (ICCV 2019): a curve per image."""
+TMLR = InformationProtocol("tmlr", BlurredBase(20.0), tuple(i / 20 for i in range(21)), codec=PNG)
+"""arXiv 2409.09043: as ``XRAI`` over a blurred base, 5 % steps and PNG."""
+
+PRESETS: Mapping[str, InformationProtocol] = _PRESETS["information"]
+"""The papers' protocols by name."""

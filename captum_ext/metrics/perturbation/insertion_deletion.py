@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -13,8 +14,15 @@ from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.perturbation.perturb import Perturbation, Reference, describe, perturb
+from captum_ext.registry import PRESETS
 
 __all__ = ["Deletion", "Insertion"]
+
+# Arguments of the constructors; their names stand in the registry.
+IGOS = MappingProxyType({"n_steps": 50, "reference": GaussianBlur(51, 50.0)})
+RISE_INSERTION = MappingProxyType({"n_steps": 224, "reference": GaussianBlur(11, 5.0)})
+RISE_DELETION = MappingProxyType({"n_steps": 224, "reference": 0.0})
+IDGI = MappingProxyType({"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"})
 
 
 class _PerturbationMetric(CurveMetric):
@@ -150,11 +158,7 @@ class Insertion(_PerturbationMetric):
 
     higher_is_better = True
     inserts = True
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "igos": {"n_steps": 50, "reference": GaussianBlur(51, 50.0)},
-        "rise": {"n_steps": 224, "reference": GaussianBlur(11, 5.0)},
-        "idgi": {"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"},
-    }
+    PRESETS = PRESETS["insertion"]
 
 
 class Deletion(_PerturbationMetric):
@@ -172,7 +176,4 @@ class Deletion(_PerturbationMetric):
 
     higher_is_better = False
     inserts = False
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "igos": {"n_steps": 50, "reference": GaussianBlur(51, 50.0)},
-        "rise": {"n_steps": 224, "reference": 0.0},
-    }
+    PRESETS = PRESETS["deletion"]

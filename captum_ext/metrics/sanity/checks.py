@@ -26,13 +26,13 @@ from captum_ext.metrics.sanity.randomize import (
     stages_of,
 )
 from captum_ext.metrics.sanity.similarity import (
-    SIMILARITIES,
     Similarity,
     by_chance,
     check_names,
     is_constant,
 )
 from captum_ext.metrics.sanity.twin import require_parameters, twin_of
+from captum_ext.registry import SIMILARITIES
 
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.ms_ssim import ssim
 from captum_ext.maps import absolute_map, signed_map
+from captum_ext.registry import SIMILARITIES
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,40 @@ def unsigned(a: Tensor, b: Tensor) -> Tensor:
     return pearson(a, b).abs()
 
 
-SIMILARITIES: dict[str, Similarity] = {
-    "spearman": Similarity(signed_ranks, pearson),
-    "unsigned_spearman": Similarity(signed_ranks, unsigned),
-    "abs_spearman": Similarity(absolute_ranks, pearson),
-    "ssim": Similarity(picture, ssim),
-    "hog": Similarity(histograms, pearson),
-}
-"""Rank correlation of signed maps, its size, that of absolute maps, SSIM, correlation of HOG."""
+SPEARMAN = Similarity(signed_ranks, pearson)
+UNSIGNED_SPEARMAN = Similarity(signed_ranks, unsigned)
+ABS_SPEARMAN = Similarity(absolute_ranks, pearson)
+SSIM = Similarity(picture, ssim)
+HOG = Similarity(histograms, pearson)
+
+
+def register_similarity(
+    name: str,
+    read: Callable[[Tensor], Tensor],
+    compare: Callable[[Tensor, Tensor], Tensor],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Gives a similarity of maps a name for the sanity checks and ``--similarity``.
+
+    Args:
+        name: as typed, a word without commas.
+        read: what is compared of maps (N, ...); called once for each map.
+        compare: from the readings of N pairs to a number for each, (N,): 1 for equal maps, nan
+            where there is nothing to compare.
+        overwrite: whether the name may be taken from another similarity.
+
+    Raises:
+        ValueError: if the name is taken.
+
+    >>> def agreement(a, b):
+    ...     return (a.sign() == b.sign()).flatten(1).float().mean(1)
+    >>> register_similarity("agreement", lambda maps: maps, agreement)
+    >>> SIMILARITIES["agreement"](torch.tensor([[1.0, -2.0]]), torch.tensor([[1.0, 2.0]]))
+    tensor([0.5000])
+    """
+    SIMILARITIES.add(name, Similarity(read, compare), overwrite)
+
 
 _N_MOVES = 16
 
