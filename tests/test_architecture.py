@@ -4,6 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
+from torch import nn
+from torchmetrics import Metric, SumMetric
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
 _BASE = {"_typing", "_text", "_random", "registry"}
@@ -17,6 +19,7 @@ ALLOWED = {
     "_transform": set(),
     "_weights": set(),
     "_captum": set(),
+    "_torchmetrics": set(),
     "_tensors": _BASE,
     "score": {*_BASE, "_captum", "_tensors"},
     "blur": _BASE,
@@ -27,7 +30,7 @@ ALLOWED = {
     "curve": _LIBRARY,
 }
 ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
-ALLOWED["metrics"] = {*ALLOWED["path"], "curve"}
+ALLOWED["metrics"] = {*ALLOWED["path"], "curve", "_torchmetrics"}
 ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics", "__init__"}
 ALLOWED["viz"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["cli"] = {*ALLOWED["viz"], "viz", "__init__"}
@@ -71,6 +74,22 @@ def test_captums_private_names_enter_through_one_file(file):
         if module.split(".")[0] == "captum":
             private = [part for part in [*module.split("."), name] if part.startswith("_")]
             assert not private, f"{file} imports {module}.{name}"
+
+
+_PRIVATE = {
+    name
+    for name in {*dir(Metric), *vars(SumMetric())} - {*dir(nn.Module), *vars(nn.Module())}
+    if name.startswith("_") and not name.startswith("__")
+}
+
+
+@EACH
+def test_torchmetrics_private_names_stand_in_one_file(file):
+    if file.name == "_torchmetrics.py":
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        name = getattr(node, "attr", getattr(node, "name", ""))
+        assert name not in _PRIVATE, f"{file}, {node.lineno}: {name}"
 
 
 @EACH

@@ -43,6 +43,8 @@ import torch
 from torch import Tensor, fx, nn
 from torchmetrics import Metric
 
+from captum_ext._torchmetrics import state_names
+
 # How a result is computed, never what it is.
 _NEUTRAL = {
     "internal_batch_size", "perturbations_per_eval", "show_progress", "device_ids",
@@ -273,7 +275,7 @@ class Identity:
 
     def _metric(self, metric: Metric, path: str) -> Any:
         """A metric's settings, without what it has seen and what torchmetrics keeps in any."""
-        states = {*metric._defaults, *_of_any_metric()}
+        states = {*state_names(metric), *_of_any_metric()}
         held = {k: v for k, v in vars(metric).items() if k not in states and k not in _NEUTRAL}
         modules = {k: self.of(m, f"{path}.{k}") for k, m in metric.named_children()}
         return {"type": self._type(type(metric), path), **self._items(held, path), **modules}

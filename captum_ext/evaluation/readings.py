@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from captum_ext._torchmetrics import count_updates, never_gather
+
 State: TypeAlias = dict[str, Tensor | list[Tensor]]
 """The state of a metric: what `torchmetrics` calls ``metric_state``."""
 
@@ -22,7 +24,7 @@ def alone(metric: Metric) -> Metric:
     """An empty copy of a metric that never asks other processes."""
     copy: Metric = metric.clone()
     copy.reset()
-    copy.sync_on_compute = copy._to_sync = False
+    never_gather(copy)
     return copy
 
 
@@ -114,7 +116,7 @@ class Filling:
             else:
                 single[name] = value
         self.n_states += 1
-        self.metric._update_count = self.n_states
+        count_updates(self.metric, self.n_states)
         if self.n_states == 1:
             for name, value in single.items():
                 setattr(self.metric, name, value)

@@ -111,7 +111,7 @@ class Evaluation:
         """The table's scores: the metric each is of, and its key where a metric has several."""
         columns: dict[str, tuple[str, str | None]] = {}
         for name, by_method in self.metrics.items():
-            value = self._computed(next(iter(by_method.values())))
+            value = self._value(next(iter(by_method.values())))
             if isinstance(value, Mapping):
                 suffix = "_abs" if name.endswith("_abs") else ""
                 for key in value:
@@ -122,7 +122,7 @@ class Evaluation:
         return columns
 
     @staticmethod
-    def _computed(metric: Metric) -> Any:
+    def _value(metric: Metric) -> Any:
         return metric.compute() if metric.update_called else torch.tensor(float("nan"))
 
     def better(self, column: str) -> bool | None:
@@ -141,7 +141,7 @@ class Evaluation:
     def _record(self, method: str) -> dict[str, Any]:
         record: dict[str, Any] = {"method": method}
         for column, (name, key) in self.columns.items():
-            value = self._computed(self.metrics[name][method])
+            value = self._value(self.metrics[name][method])
             value = value[key] if isinstance(value, Mapping) else value
             record[column] = float(value)
             record[f"{column}_low"], record[f"{column}_high"] = self._interval(column, method)

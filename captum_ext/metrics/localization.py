@@ -250,10 +250,6 @@ class Localization(TableMetric):
     def _tables(self) -> dict[str, Tensor]:
         return {name: self._rows(name) for name in SCORES}
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draws the scores, as torchmetrics does; figure and axes."""
-        return self._plot(val, ax)
-
     @property
     def protocol(self) -> dict[str, Any]:
         """Everything that decides the numbers."""

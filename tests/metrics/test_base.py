@@ -183,3 +183,17 @@ def test_plot_returns_figure_and_axes_with_the_curve(filled):
 def test_protocol_is_plain_data(filled):
     assert filled.protocol["metric"] == type(filled).__name__
     assert {type(v) for v in filled.protocol.values()} <= {str, int, float, bool, list}
+
+
+def test_an_error_while_states_are_gathered_leaves_the_metric_open(model, images, maps, labels):
+    metric = Insertion(
+        model,
+        n_steps=3,
+        distributed_available_fn=lambda: True,
+        dist_sync_fn=lambda state, group: [state],
+    )
+    metric.update(images, maps, target=labels)
+    with pytest.raises(RuntimeError, match="read nothing"), metric._gathered():
+        raise RuntimeError("read nothing")
+    metric.update(images, maps, target=labels)
+    assert len(metric.per_example) == 2 * len(images)

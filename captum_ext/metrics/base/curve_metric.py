@@ -63,7 +63,7 @@ class CurveMetric(ScalarMetric):
             Figure and axes.
         """
         if val is not None:
-            return self._plot(val, ax)
+            return super().plot(val, ax)
         import matplotlib.pyplot as plt
 
         figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots()

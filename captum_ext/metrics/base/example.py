@@ -5,19 +5,18 @@ from __future__ import annotations
 import uuid
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from captum_ext._tensors import accumulation_dtype
+from captum_ext._torchmetrics import OpenMetric, is_gathered, state_names
 
 
-class ExampleMetric(Metric):
+class ExampleMetric(OpenMetric):
     """A metric that knows its value example by example.
 
     Undefined values are nan, left out of means and counted by reason. Values are kept
@@ -80,7 +79,7 @@ class ExampleMetric(Metric):
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gathers the states of all processes, also of one that has seen no example."""
-        if not self._is_synced:
+        if not is_gathered(self):
             for name in self._widths:
                 if len(getattr(self, name)) == 0:
                     setattr(self, name, [self._empty(name)])
@@ -91,20 +90,15 @@ class ExampleMetric(Metric):
         with torch.inference_mode(False), self._unless_it_fails():
             return super().forward(*args, **kwargs)
 
-    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
-        wrapped = super()._wrap_update(update)
-
-        @wraps(update)
-        def added(*args: Any, **kwargs: Any) -> None:
-            # What is made in inference mode can't be written into outside of it.
-            with torch.inference_mode(False), self._unless_it_fails():
-                for name in self._defaults:
-                    state = getattr(self, name)
-                    if isinstance(state, Tensor) and state.is_inference():
-                        setattr(self, name, state.clone())
-                wrapped(*args, **kwargs)
-
-        return added
+    @contextmanager
+    def _updating(self) -> Iterator[None]:
+        # What is made in inference mode can't be written into outside of it.
+        with torch.inference_mode(False), self._unless_it_fails():
+            for name in state_names(self):
+                state = getattr(self, name)
+                if isinstance(state, Tensor) and state.is_inference():
+                    setattr(self, name, state.clone())
+            yield
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
@@ -127,11 +121,6 @@ class ExampleMetric(Metric):
             for name, state in tensors.items():
                 before[name].copy_(state)
             raise
-
-    @contextmanager
-    def _gathered(self) -> Iterator[None]:
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
-            yield
 
     def _codes(self) -> Tensor:
         """Why examples are undefined, by position in ``REASONS`` from 1; 0: they aren't.

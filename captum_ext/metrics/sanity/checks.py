@@ -270,7 +270,7 @@ class ParameterRandomization(_SanityCheck):
             Figure and axes.
         """
         if val is not None:
-            return self._plot(val, ax)
+            return super().plot(val, ax)
         from captum_ext.metrics.sanity.plot import plot_stages
 
         return plot_stages(self, ax)

@@ -61,10 +61,6 @@ class DataRandomization(_SanityCheck):
         )
         self._add(original, [other])
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draws the similarities, as torchmetrics does; figure and axes."""
-        return self._plot(val, ax)
-
     @property
     def protocol(self) -> dict[str, Any]:
         """Everything that decides the numbers."""
