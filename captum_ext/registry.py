@@ -6,7 +6,7 @@ lists names in its help, and refuses others, before torch is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -54,6 +54,10 @@ class Table(Mapping[str, _T], Generic[_T]):
         thing = self._things[name]
         return thing.found() if isinstance(thing, Late) else thing
 
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would import what it looks for.
+        return name in self._things
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._things)
 
@@ -77,6 +81,14 @@ class Table(Mapping[str, _T], Generic[_T]):
                 "overwrite=True."
             )
         self._things[name] = thing
+
+    def require(self, argument: str, names: Sequence[str]) -> None:
+        """Raises ValueError for names of an argument that are not all here, or none."""
+        unknown = [name for name in names if name not in self]
+        if unknown or not names:
+            raise ValueError(
+                f"`{argument}` are among {', '.join(self)}, but got {unknown or [*names]}."
+            )
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -110,9 +110,7 @@ def lookup(names: list[str]) -> dict[str, Method]:
     >>> [method.label for method in lookup(["ig", "idgi-ig"]).values()]
     ['IG', 'IDGI (IG)']
     """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise ValueError(f"`methods` are among {', '.join(METHODS)}, but got {unknown or names}.")
+    METHODS.require("methods", names)
     return {name: METHODS[name] for name in names}
 
 

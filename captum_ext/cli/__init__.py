@@ -6,14 +6,13 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NoReturn
 
-from captum_ext import __version__
+from captum_ext import __version__, registry
 from captum_ext._text import reason
-from captum_ext.cli import evaluate, explain, sanity
 from captum_ext.cli.errors import CallError, WorkError, say, say_failure, tolerant_streams
-from captum_ext.evaluation.failures import RunStoppedError
-from captum_ext.evaluation.processes import OtherProcessError
+from captum_ext.cli.options import COMMANDS, Evaluate, Explain, Sanity, Settings, add_command
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,9 +29,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    explain.add_to(commands)
-    evaluate.add_to(commands)
-    sanity.add_to(commands)
+    for kind in COMMANDS:
+        add_command(commands, kind)
     return top
 
 
@@ -42,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["explain", "no-such-file.png"])
     2
     """
-    with tolerant_streams() as out:
+    # What the file of a model registers is for this run alone.
+    with tolerant_streams() as out, registry.kept():
         code = _code([*(sys.argv[1:] if argv is None else argv)])
         out.flush()
         if out.lost is not None:
@@ -54,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _code(words: list[str]) -> int:
     """Runs the command; whatever ends it is one sentence and an exit code."""
     try:
-        arguments = _parsed(words)
-        if arguments is not None:
-            arguments.run(arguments)
+        settings = _settings(words)
+        if settings is not None:
+            _run(settings)
     except CallError as error:
         say_failure(str(error))
         return 2
-    except (WorkError, RunStoppedError, OtherProcessError) as error:
+    except WorkError as error:
         say_failure(str(error))
         return 1
     except KeyboardInterrupt:
@@ -76,9 +75,28 @@ def _code(words: list[str]) -> int:
     return 0
 
 
-def _parsed(words: list[str]) -> argparse.Namespace | None:
-    """The arguments; None where help or the version was all that was asked for."""
+def _settings(words: list[str]) -> Settings | None:
+    """What the words mean; None where help or the version was all that was asked for.
+
+    Raises:
+        CallError: if they can't be meant.
+    """
     try:
-        return parser().parse_args(words, argparse.Namespace(command_line=shlex.join(words)))
+        parsed = parser().parse_args(words, argparse.Namespace(command_line=shlex.join(words)))
     except SystemExit:
         return None
+    kind: type[Settings] = parsed.kind
+    return kind(**{one.name: getattr(parsed, one.name) for one in fields(kind)})
+
+
+def _run(settings: Settings) -> None:
+    # With torch and all that stands on it, which take seconds: not before the call is known to
+    # be a right one.
+    from captum_ext.cli import evaluate, explain, sanity
+
+    if isinstance(settings, Explain):
+        explain.run(settings)
+    elif isinstance(settings, Evaluate):
+        evaluate.run(settings)
+    elif isinstance(settings, Sanity):
+        sanity.run(settings)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
+from captum_ext._launch import is_first, speaks_of_failure
 from captum_ext._text import printable, reason
-from captum_ext.evaluation.processes import is_first, speaks_of_failure
 
 
 class CallError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,90 +11,39 @@ from torch import Tensor, nn
 
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say, show
-from captum_ext.cli.explanation import REFERENCES, Result, attribute_all, is_mask_method
-from captum_ext.cli.inputs.models import device_of, load_model, name_of, predict
+from captum_ext.cli.explanation import N_STEPS, Result, attribute_all
+from captum_ext.cli.inputs.labels import Classes, target_of
+from captum_ext.cli.inputs.methods import is_mask_method, made_for, require_maps
+from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
-from captum_ext.cli.options import (
-    add_effort_options,
-    add_model_options,
-    check_numbers,
-    chosen,
-    effort_of,
-    inputs_of,
-    made_for,
-    require_maps,
-    target_of,
-)
-from captum_ext.cli.output import (
-    add_overwrite,
-    check_outputs,
-    finish,
-    path,
-    shown,
-    write_figure,
-    write_json,
-)
+from captum_ext.cli.options import Explain
+from captum_ext.cli.output import finish, shown, write_figure, write_json
+from captum_ext.cli.tables import explained
 from captum_ext.evaluation import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.registry import METHODS
 from captum_ext.viz import Explained, explanation_figure, history_figure
 from captum_ext.viz.maps import least_credit
 
-DEFAULT_METHODS = "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig"
 
-
-def add_to(commands: Any) -> None:
-    """Adds the command's arguments to the parser."""
-    sub = commands.add_parser(
-        "explain",
-        help="explain an image's top class with several methods and score the maps",
-        description="Explains one image with several methods, scores each map by insertion and "
-        "deletion, prints a table and draws one figure.",
-    )
-    add = sub.add_argument
-    add("image", nargs="?", type=path, metavar="IMAGE", help="default: scikit-image's `coffee`")
-    add_model_options(sub)
-    add("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)}; or all")
-    add_effort_options(sub, steps=50, n_masks=4000)
-    add("--target", help="class to explain, number or name (default: the top class)")
-    add(
-        "--reference",
-        choices=REFERENCES,
-        default="blur",
-        help="what replaces pixels in insertion "
-        "and deletion: the blurred image (51 x 51, sigma 50; default) or black",
-    )
-    add("--out", type=path, default=Path("explanation.png"), help="the figure (explanation.png)")
-    add("--history", type=path, metavar="FILE", help="a figure of how masks were optimized")
-    add("--json", type=path, metavar="FILE", help="also write the table as JSON")
-    add_overwrite(sub)
-    add("--seed", type=int, default=0, help="of all that is random: methods and ties")
-    sub.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(settings: Explain) -> None:
     """Explains the image; raises CallError before any work if something does not fit."""
-    methods = chosen(arguments.methods)
-    check_numbers(arguments)
-    outputs = {"--out": arguments.out, "--history": arguments.history, "--json": arguments.json}
-    check_outputs(outputs, inputs_of(arguments), arguments.overwrite)
-    device = device_of(arguments.device)
-    model = load_model(arguments.model, arguments.weights, device)
+    model, device = model_of(settings, settings.device)
     counted = Counted(model)
-    made, unsuited = made_for(counted, methods, arguments)
-    if arguments.history and not any(is_mask_method(method) for method in made.values()):
+    made, unsuited = made_for(counted, settings)
+    if settings.history and not any(is_mask_method(method) for method in made.values()):
         raise CallError("--history needs a method that optimizes a mask, such as igos.")
     reader = Reader(model)
-    image = reader.tensor(reader.picture(arguments.image))[None].to(device)
+    image = reader.tensor(reader.picture(settings.image))[None].to(device)
     probabilities = predict(model, image)[0]
     target = int(probabilities.argmax())
-    if arguments.target is not None:
-        target = target_of(arguments.target, model, len(probabilities))
+    if settings.target is not None:
+        target = target_of(settings.target, Classes.of(model, len(probabilities)))
     show(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
-    labels = {name: method.label for name, method in methods.items()}
-    found = attribute_all(made, labels, counted, image, target, arguments)
+    labels = {name: METHODS[name].label for name in settings.method_names}
+    found = attribute_all(made, labels, counted, image, target, settings)
     lost = {name: Result(labels[name], problem=why) for name, why in unsuited.items()}
-    results = {name: {**lost, **found}[name] for name in methods}
+    results = {name: {**lost, **found}[name] for name in labels}
     missing = {n: r.problem if r.attributions is None else None for n, r in results.items()}
     require_maps(missing)
     for name, result in found.items():
@@ -103,25 +51,23 @@ def run(arguments: argparse.Namespace) -> None:
             say(f"{name} fails: {result.problem}")
     table = [result.record(name) for name, result in results.items()]
     writers: dict[Path, Any] = {
-        arguments.out: lambda: write_figure(
-            _figure(image, probabilities, target, model, results, arguments), arguments.out
+        settings.out: lambda: write_figure(
+            _figure(image, probabilities, target, model, results, settings), settings.out
         )
     }
-    if arguments.history:
+    if settings.history:
         descents = {r.label: r.descent for r in results.values() if r.descent is not None}
-        writers[arguments.history] = lambda: write_figure(
-            history_figure(descents), arguments.history
-        )
-    if arguments.json:
+        writers[settings.history] = lambda: write_figure(history_figure(descents), settings.history)
+    if settings.json:
         report = {
             "target": {"class": target, "name": name_of(model, target)},
             "probability": float(probabilities[target]),
             "table": table,
-            "protocol": _protocol(arguments),
+            "protocol": _protocol(settings),
             "versions": versions(),
         }
-        writers[arguments.json] = lambda: write_json(report, arguments.json)
-    finish(f"{_as_text(table, results)}\n{_caption(arguments)}", writers)
+        writers[settings.json] = lambda: write_json(report, settings.json)
+    finish(f"{explained(table, labels)}\n{_caption(settings)}", writers)
 
 
 def _figure(
@@ -130,7 +76,7 @@ def _figure(
     target: int,
     model: nn.Module,
     results: Mapping[str, Result],
-    arguments: argparse.Namespace,
+    settings: Explain,
 ) -> Figure:
     top = probabilities.topk(min(5, len(probabilities)))
     names = [name_of(model, int(i)) for i in top.indices]
@@ -145,42 +91,25 @@ def _figure(
         for r in results.values()
     ]
     predictions = list(zip(names, top.values.tolist(), strict=True))
-    reading = f"|map|, {arguments.reference} reference"
+    reading = f"|map|, {settings.reference} reference"
     return explanation_figure(image[0], predictions, rows, name_of(model, target), reading)
 
 
-def _as_text(table: list[dict[str, Any]], results: Mapping[str, Result]) -> str:
-    head = ("method", "insertion", "|insertion|", "deletion", "|deletion|", "seconds", "forwards",
-            "gradients")  # fmt: skip
-    keys = ("insertion", "insertion_abs", "deletion", "deletion_abs")
-    lines = [f"{head[0]:18}" + "".join(f"{word:>12}" for word in head[1:])]
-    for record in table:
-        label, why = results[record["method"]].label, record["reason"]
-        scores = "".join(f"{_number(record[key]):>12}" for key in keys)
-        counts = f"{record['seconds']:12.1f}{record['forwards']:12d}{record['gradients']:12d}"
-        lines.append(f"{label:18}{scores}{counts}{f'  {why}' if why else ''}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.3f}"
-
-
-def _caption(arguments: argparse.Namespace) -> str:
+def _caption(settings: Explain) -> str:
     return (
-        f"insertion: higher is better, deletion: lower is better; {arguments.reference} "
-        "reference, 20 steps.\npixels are ranked by the sum over channels, in |...| by the sum of "
-        "absolute values."
+        f"insertion: higher is better, deletion: lower is better; {settings.reference} "
+        f"reference, {N_STEPS} steps.\npixels are ranked by the sum over channels, in |...| by "
+        "the sum of absolute values."
     )
 
 
-def _protocol(arguments: argparse.Namespace) -> dict[str, Any]:
+def _protocol(settings: Explain) -> dict[str, Any]:
     return {
-        "model": shown(arguments.model),
-        "weights": shown(arguments.weights),
-        "image": shown(arguments.image),
-        "reference": arguments.reference,
-        "curve_steps": 20,
-        **effort_of(arguments),
-        "seed": arguments.seed,
+        "model": shown(settings.model),
+        "weights": shown(settings.weights),
+        "image": shown(settings.image),
+        "reference": settings.reference,
+        "curve_steps": N_STEPS,
+        **settings.effort,
+        "seed": settings.seed,
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -17,18 +17,21 @@ from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import accepted
 from captum_ext.cli.errors import say
-from captum_ext.curve import Curve, GaussianBlur
+from captum_ext.cli.options import Explain
+from captum_ext.curve import Curve
+from captum_ext.evaluation.catalog import READINGS
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.run import quiet
 from captum_ext.mask import Descent
-from captum_ext.metrics import deletion_curve, insertion_curve
+from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
+from captum_ext.registry import REFERENCES
 from captum_ext.score import default_chunk
 
-REFERENCES: dict[str, Any] = {"blur": GaussianBlur(51, 50.0), "black": 0.0}
 _CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
-_READINGS = {"": "sum", "_abs": "abs_sum"}
-SCORES = tuple(f"{name}{suffix}" for suffix in _READINGS for name in _CURVES)
+SCORES = tuple(f"{name}{suffix}" for suffix in READINGS for name in _CURVES)
 """What is read of every map, by the names of the table."""
+N_STEPS: int = signature(Insertion).parameters["n_steps"].default
+"""Of a curve: the library's own."""
 
 
 @dataclass
@@ -70,7 +73,7 @@ def attribute_all(
     counted: Counted,
     image: Tensor,
     target: int,
-    arguments: argparse.Namespace,
+    settings: Explain,
 ) -> dict[str, Result]:
     """What each method gives; one that fails says why, and the others are unaffected.
 
@@ -80,14 +83,14 @@ def attribute_all(
         counted: the model.
         image: (1, C, H, W).
         target: the class to explain.
-        arguments: of the command.
+        settings: of the command.
     """
     results = {}
-    chunk = arguments.batch_size or default_chunk((image,))
+    chunk = settings.batch_size or default_chunk((image,))
     options = {
         "internal_batch_size": chunk,
         "perturbations_per_eval": chunk,
-        "seed": arguments.seed,
+        "seed": settings.seed,
         "show_progress": True,
     }
     with tqdm(unit=" evaluations", leave=False) as bar:
@@ -97,7 +100,7 @@ def attribute_all(
             result = results[name] = Result(labels[name])
             try:
                 credit = _explain(result, method, counted, image, target, options)
-                result.curves = _curves(counted, credit, image, target, arguments)
+                result.curves = _curves(counted, credit, image, target, settings)
             except Exception as error:
                 result.problem = reason(error)
     return results
@@ -151,22 +154,16 @@ def _curves(
     credit: Tensor,
     image: Tensor,
     target: int,
-    arguments: argparse.Namespace,
+    settings: Explain,
 ) -> dict[str, Curve]:
-    settings = {
-        "reference": REFERENCES[arguments.reference],
-        "seed": arguments.seed,
-        "internal_batch_size": arguments.batch_size,
+    how = {
+        "n_steps": N_STEPS,
+        "reference": REFERENCES[settings.reference],
+        "seed": settings.seed,
+        "internal_batch_size": settings.batch_size,
     }
     return {
-        f"{name}{suffix}": curve(
-            model, image, credit, target=target, reduction=reduction, **settings
-        )
-        for suffix, reduction in _READINGS.items()
+        f"{name}{suffix}": curve(model, image, credit, target=target, reduction=reduction, **how)
+        for suffix, reduction in READINGS.items()
         for name, curve in _CURVES.items()
     }
-
-
-def is_mask_method(method: Configured) -> bool:
-    """Whether the method optimizes a mask, so that it has a history."""
-    return isinstance(method.method, MaskAttribution)

@@ -1,44 +1,25 @@
-"""The options that commands share, and their defaults."""
+"""Every option of the command and its default, as settings that don't change.
+
+Nothing here imports torch: help and wrong calls are answered at once. What the library decides
+too (masks of RISE, the smallest difference that counts) is compared with it by the tests.
+"""
+
+# ruff: noqa: RUF009 - `_option` makes a field, as `dataclasses.field` does.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import nn
+from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.output import check_folder, check_outputs, path
+from captum_ext.registry import METHODS, METRICS, REFERENCES, SIMILARITIES, presets
 
-from captum_ext._captum import Attribution
-from captum_ext._text import reason
-from captum_ext.attr import Configured, MaskAttribution
-from captum_ext.attr.catalog import accepted, lookup
-from captum_ext.cli.errors import CallError, WorkError, as_call_error, say
-from captum_ext.cli.inputs.labels import Classes
-from captum_ext.cli.inputs.models import DEFAULT_MODEL, name_of
-from captum_ext.registry import METHODS, Method
-
-
-def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Adds the options of the model and where it runs, the same in every command."""
-    command.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help=f"{DEFAULT_MODEL} (default), torchvision:NAME, or "
-        "path/to/file.py:factory, a function that returns an ImageClassifier",
-    )
-    command.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
-        "`random`, the same in every run",
-    )
-    command.add_argument("--device", help="cpu, cuda, mps (default: the best there is)")
-    command.add_argument(
-        "--batch-size", type=int, help="images per model call (default: what suits the device)"
-    )
-
-
+DEFAULT_MODEL = "efficientnet_lite0"
+TORCHVISION = "torchvision:"
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
     "steps": 10**6, "n_masks": 10**7, "n_iter": 10**6, "batch_size": 10**6, "group": 10**6,
@@ -46,43 +27,320 @@ _MOST = {
 }  # fmt: skip
 # What every generator of random numbers takes.
 _LARGEST_SEED = 2**63 - 1
+_BLURRED = "the blurred image (51 x 51, sigma 50; default) or black"
 
 
-def add_effort_options(command: argparse.ArgumentParser, steps: int, n_masks: int) -> None:
-    """Adds how many steps, masks, iterations and model evaluations methods take."""
-    add = command.add_argument
-    add("--steps", type=int, default=steps, help=f"steps of path methods (default {steps})")
-    add("--n-masks", type=int, default=n_masks,
-        help=f"masks of RISE, 4000 in the paper (default {n_masks})")  # fmt: skip
-    add("--n-iter", type=int, help="iterations of mask methods (default: each method's own)")
-    add("--max-forwards", type=int, help="model evaluations a mask method may use per image")
+def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -> Any:
+    """A field that is an option, with argparse's settings; help is made when it is asked for."""
+    return field(default=default, metadata={"help": help, **how})
 
 
-def effort_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The effort that was asked for, by the names that methods give it."""
-    return {
-        "n_steps": arguments.steps,
-        "n_masks": arguments.n_masks,
-        "n_iter": arguments.n_iter,
-        "max_forwards": arguments.max_forwards,
-    }
+def _methods(default: str) -> Any:
+    return _option(lambda: f"of {', '.join(METHODS)}; or all", default)
 
 
-def check_numbers(arguments: argparse.Namespace) -> None:
-    """Raises CallError for a count or a seed that nobody can mean."""
-    for option, most in _MOST.items():
-        value = getattr(arguments, option, None)
-        name = f"--{option.replace('_', '-')}"
-        if value is not None and value < 1:
-            raise CallError(f"{name} is at least 1, but got {value}.")
-        if value is not None and value > most:
-            raise CallError(f"{name} is at most {most}, but got {_short(value)}.")
-    if not 0 <= arguments.seed <= _LARGEST_SEED:
-        raise CallError(f"--seed is from 0 to {_LARGEST_SEED}, but got {_short(arguments.seed)}.")
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every command is told."""
+
+    SUMMARY: ClassVar[str]
+    """One line of the command's list."""
+
+    model: str = _option(
+        f"{DEFAULT_MODEL} (default), torchvision:NAME, or path/to/file.py:factory, a function that "
+        "returns an ImageClassifier",
+        DEFAULT_MODEL,
+    )
+    weights: str | None = _option(
+        "a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
+        "`random`, the same in every run",
+        None,
+        metavar="FILE",
+    )
+    device: str | None = _option("cpu, cuda, mps (default: the best there is)", None)
+    batch_size: int | None = _option(
+        "images per model call (default: what suits the device)", None, type=int
+    )
+    methods: str
+    steps: int = _option("steps of path methods (default %(default)s)", 50, type=int)
+    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 4000, type=int)
+    n_iter: int | None = _option(
+        "iterations of mask methods (default: each method's own)", None, type=int
+    )
+    max_forwards: int | None = _option(
+        "model evaluations a mask method may use per image", None, type=int
+    )
+    seed: int = _option("of all that is random: methods and ties", 0, type=int)
+    command_line: str = ""
+    """As it was typed."""
+
+    def __post_init__(self) -> None:
+        """Checks what needs no torch; names of methods only where no file may add some."""
+        _check_numbers(self)
+        names_in("--methods", self.methods)
+        require_model(self.model, self.weights)
+        if not loads_a_file(self.model):
+            self.check_names()
+
+    def check_names(self) -> None:
+        """Raises CallError for a name that is not registered, by now."""
+        with as_call_error("--methods: "):
+            METHODS.require("methods", self.method_names)
+
+    @property
+    def method_names(self) -> list[str]:
+        """The methods that are named, in order."""
+        return [*METHODS] if self.methods.strip() == "all" else names_in("--methods", self.methods)
+
+    @property
+    def effort(self) -> dict[str, Any]:
+        """The effort that was asked for, by the names that methods give it."""
+        return {
+            "n_steps": self.steps,
+            "n_masks": self.n_masks,
+            "n_iter": self.n_iter,
+            "max_forwards": self.max_forwards,
+        }
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Every file and folder that the command is told to read."""
+        named = ("image", "images", "labels", "annotations", "weights")
+        given = [getattr(self, name, None) for name in named]
+        return [Path(source) for source in (*given, self.model.rpartition(":")[0]) if source]
 
 
-def _short(number: int) -> str:
-    return str(number) if abs(number) < 10**20 else "a number of more than 20 digits"
+@dataclass(frozen=True, kw_only=True)
+class Explain(Settings):
+    """Explains one image with several methods, scores each map by insertion and deletion,
+    prints a table and draws one figure."""
+
+    SUMMARY = "explain an image's top class with several methods and score the maps"
+
+    image: Path | None = _option(
+        "default: scikit-image's `coffee`", None, positional=True, nargs="?", type=path
+    )
+    methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
+    target: str | None = _option("class to explain, number or name (default: the top class)", None)
+    reference: str = _option(
+        f"what replaces pixels in insertion and deletion: {_BLURRED}",
+        next(iter(REFERENCES)),
+        choices=lambda: [*REFERENCES],
+    )
+    out: Path = _option("the figure (%(default)s)", Path("explanation.png"), type=path)
+    history: Path | None = _option(
+        "a figure of how masks were optimized", None, type=path, metavar="FILE"
+    )
+    json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
+    overwrite: bool = _option(
+        "replace existing outputs that captum-ext did not write; never an input",
+        False,
+        action="store_true",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_outputs(self.outputs, self.inputs, self.overwrite)
+        if self.image is not None:
+            require_picture(self.image)
+
+    @property
+    def outputs(self) -> dict[str, Path | None]:
+        """The files that are written, by option."""
+        return {"--out": self.out, "--history": self.history, "--json": self.json}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Settings):
+    """Explains every image of a folder with several methods, scores the maps and writes
+    results.json, results.csv, per_example.csv, curves.png and report.html. A run that was
+    stopped goes on where it was when called again. Under torchrun the images are dealt out to
+    the processes."""
+
+    SUMMARY = "score methods on a folder of images and write a report"
+    METRICS_BY_DEFAULT: ClassVar[str] = "insertion,deletion"
+    UNLABELED: ClassVar[tuple[str, ...]] = ("predict", "skip")
+
+    images: Path = _option(
+        "a folder; sub-folders may name classes", positional=True, type=path, metavar="IMAGES"
+    )
+    labels: Path | None = _option(
+        "lines of image path, class (number or name)", None, type=path, metavar="CSV"
+    )
+    annotations: Path | None = _option(
+        "where objects are: JSON (images with file, boxes_xyxy or mask, expected_class; or "
+        "COCO's), or a folder of masks named as the images",
+        None,
+        type=path,
+        metavar="PATH",
+    )
+    methods: str = _methods(
+        "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
+    )
+    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 1000, type=int)
+    metrics: str | None = _option(
+        lambda: (
+            f"of {', '.join(METRICS)} (default: {Evaluate.METRICS_BY_DEFAULT}, and "
+            "localization where there are annotations)"
+        ),
+        None,
+    )
+    preset: str | None = _option(
+        lambda: f"a paper's settings, for the metrics that know it: of {', '.join(presets())}", None
+    )
+    reference: str | None = _option(
+        f"what replaces pixels in insertion and deletion: {_BLURRED}",
+        None,
+        choices=lambda: [*REFERENCES],
+    )
+    against: str | None = _option(
+        "what others are compared with (default: the first)", None, metavar="METHOD"
+    )
+    smallest_difference: float = _option(
+        "differences below this share of a score's range do not count (default %(default)s)",
+        0.005,
+        type=float,
+        metavar="SHARE",
+    )
+    all_images: bool = _option("also images that the model gets wrong", False, action="store_true")
+    unlabeled: str | None = _option(
+        "images without a label: explain the class that the model predicts, or leave them out "
+        "(default: skip where others have one, else predict)",
+        None,
+        choices=lambda: Evaluate.UNLABELED,
+    )
+    limit: int | None = _option(
+        "only the first N images, spread over the folder", None, type=int, metavar="N"
+    )
+    out: Path = _option("default: %(default)s", Path("evaluation"), type=path, metavar="DIR")
+    restart: bool = _option("start anew instead of going on with --out", False, action="store_true")
+    group: int = _option("images explained at once (default %(default)s)", 4, type=int)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smallest_difference < 1:
+            raise CallError(
+                "--smallest-difference is a share of a score's range, in [0, 1), but got "
+                f"{self.smallest_difference}."
+            )
+        if self.metrics is not None:
+            names_in("--metrics", self.metrics)
+        super().__post_init__()
+        check_folder("--out", self.out)
+        require_folder(self.images)
+        for option, file in (("--labels", self.labels), ("--annotations", self.annotations)):
+            if file is not None and not file.is_dir():
+                _require_readable(option, file)
+
+    def check_names(self) -> None:
+        """Also of metrics, a preset, and the method of ``--against``."""
+        super().check_names()
+        self.require_against(self.method_names)
+        if self.preset is not None and self.preset not in presets():
+            raise CallError(f"--preset is one of {', '.join(presets())}, but got {self.preset!r}.")
+        if self.metrics is not None:
+            with as_call_error("--metrics: "):
+                METRICS.require("metrics", names_in("--metrics", self.metrics))
+
+    def require_against(self, methods: Sequence[str]) -> None:
+        """Raises CallError if ``--against`` is not among these methods."""
+        if self.against is not None and self.against not in methods:
+            raise CallError(f"--against is one of {', '.join(methods)}, but got {self.against!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sanity(Settings):
+    """The parameter randomization test of Adebayo et al. (NeurIPS 2018): draws the model's
+    parameters anew from the output to the input, and compares every method's map after each
+    stage with its original map. A map that stays similar does not show what the model has
+    learned."""
+
+    SUMMARY = "randomize the model stage by stage and see which maps notice"
+    ORDERS: ClassVar[tuple[str, ...]] = ("cascading", "independent")
+
+    image: Path | None = _option(
+        "an image or a folder of them; default: scikit-image's `coffee`",
+        None,
+        positional=True,
+        nargs="?",
+        type=path,
+    )
+    limit: int = _option("images of a folder (default %(default)s)", 8, type=int, metavar="N")
+    methods: str = _methods("saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam")
+    order: str = _option(
+        "keep earlier stages randomized (default), or randomize each alone",
+        "cascading",
+        choices=lambda: Sanity.ORDERS,
+    )
+    stages: str = _option(
+        "block (default), layer, or names of modules, separated by commas", "block"
+    )
+    # Each a size, so that lower is better in all of them.
+    similarity: str = _option(
+        lambda: f"of {', '.join(SIMILARITIES)}", "unsigned_spearman,abs_spearman,ssim,hog"
+    )
+    steps: int = _option("steps of path methods (default %(default)s)", 20, type=int)
+    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 500, type=int)
+    target: str | None = _option(
+        "class to explain, number or name (default: each image's top class)", None
+    )
+    out: Path = _option("the figure (%(default)s)", Path("sanity.png"), type=path)
+    json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
+    overwrite: bool = _option(
+        "replace existing outputs that captum-ext did not write; never an input",
+        False,
+        action="store_true",
+    )
+    seed: int = _option("of all that is random: fresh parameters and methods", 0, type=int)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names_in("--stages", self.stages)
+        check_outputs(self.outputs, self.inputs, self.overwrite)
+        if self.image is not None and not self.image.is_dir():
+            require_picture(self.image)
+
+    def check_names(self) -> None:
+        """Also of similarities."""
+        super().check_names()
+        unknown = [name for name in self.similarities if name not in SIMILARITIES]
+        if unknown:
+            raise CallError(f"--similarity is among {', '.join(SIMILARITIES)}, but got {unknown}.")
+
+    @property
+    def similarities(self) -> list[str]:
+        """The similarities that are named, in order."""
+        return names_in("--similarity", self.similarity)
+
+    @property
+    def outputs(self) -> dict[str, Path | None]:
+        """The files that are written, by option."""
+        return {"--out": self.out, "--json": self.json}
+
+
+COMMANDS: tuple[type[Settings], ...] = (Explain, Evaluate, Sanity)
+
+
+def add_command(commands: Any, kind: type[Settings]) -> None:
+    """Adds a command and its options to argparse's."""
+    text = " ".join((kind.__doc__ or "").split())
+    sub = commands.add_parser(kind.__name__.lower(), help=kind.SUMMARY, description=text)
+    for one in fields(kind):
+        how = dict(one.metadata)
+        if not how:
+            continue
+        told = how.pop("help")
+        choices = how.pop("choices", None)
+        if choices is not None:
+            how["choices"] = choices()
+        if one.default is not MISSING:
+            how["default"] = one.default
+        if how.pop("positional", False):
+            how.setdefault("metavar", one.name.upper())
+            name = one.name
+        else:
+            name = f"--{one.name.replace('_', '-')}"
+        sub.add_argument(name, help=told() if callable(told) else told, **how)
+    sub.set_defaults(kind=kind)
 
 
 def names_in(option: str, text: str) -> list[str]:
@@ -103,91 +361,64 @@ def names_in(option: str, text: str) -> list[str]:
     return names
 
 
-def inputs_of(arguments: argparse.Namespace) -> list[Path]:
-    """Every file and folder that a command is told to read."""
-    named = ("image", "images", "labels", "annotations", "weights")
-    given = [getattr(arguments, name, None) for name in named]
-    model_file = arguments.model.rpartition(":")[0]
-    return [Path(source) for source in (*given, model_file) if source]
+def require_picture(file: Path) -> None:
+    """Raises CallError if there is nothing at the path of an image."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CallError(f"IMAGE {file} does not exist or is not a file.") from None
+    except OSError:
+        # What else is wrong is said where the file is read.
+        return
 
 
-def target_of(given: str, model: nn.Module, n_classes: int) -> int:
-    """The class that ``--target`` means, by number or name.
+def require_folder(folder: Path) -> None:
+    """Raises CallError if there is no folder of images."""
+    if not folder.is_dir():
+        raise CallError(f"IMAGES {folder} is not a folder.")
 
-    Raises:
-        CallError: if the model has no such class, or several of this name.
-    """
-    names = [name_of(model, k) for k in range(n_classes)]
-    same = [str(k) for k, name in enumerate(names) if name == given.strip()]
-    if len(same) > 1:
-        raise CallError(f"--target {given!r} names the classes {', '.join(same)}: give a number.")
-    number = Classes(names).number(given)
-    if number is None:
+
+def _require_readable(option: str, file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise CallError(f"{option} {file} can't be read: {error}.") from error
+
+
+def loads_a_file(spec: str) -> bool:
+    """Whether a model comes from a user's file, which may register names."""
+    return ":" in spec and not spec.startswith(TORCHVISION)
+
+
+def require_model(spec: str, weights: str | None) -> None:
+    """Raises CallError for what ``--model`` and ``--weights`` can't mean."""
+    if spec.startswith(TORCHVISION):
+        return
+    if not loads_a_file(spec) and spec != DEFAULT_MODEL:
         raise CallError(
-            f"--target is a class from 0 to {n_classes - 1} or its name, but got {given[:80]!r}."
+            f"--model is {DEFAULT_MODEL}, torchvision:NAME or path/to/file.py:factory, "
+            f"but got {spec!r}."
         )
-    return number
+    file = Path(spec.rpartition(":")[0])
+    if loads_a_file(spec) and not os.path.isfile(file):
+        raise CallError(f"--model names the file {file}, which does not exist.")
+    if weights == "random":
+        raise CallError("--weights random is for torchvision:NAME: leave it out, or give a FILE.")
+    if weights is not None and not os.path.isfile(weights):
+        raise CallError(f"--weights is a file with a state dict, but {weights} does not exist.")
 
 
-def require_maps(problems: Mapping[str, str | None]) -> None:
-    """Raises WorkError if every method failed.
-
-    Args:
-        problems: why each failed, None where it didn't.
-    """
-    if all(problems.values()):
-        reasons: dict[str, list[str]] = {}
-        for name, why in problems.items():
-            reasons.setdefault(str(why), []).append(name)
-        told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-        raise WorkError(f"no method gives a map ({told})")
+def _check_numbers(settings: Settings) -> None:
+    for option, most in _MOST.items():
+        value = getattr(settings, option, None)
+        name = f"--{option.replace('_', '-')}"
+        if value is not None and value < 1:
+            raise CallError(f"{name} is at least 1, but got {value}.")
+        if value is not None and value > most:
+            raise CallError(f"{name} is at most {most}, but got {_short(value)}.")
+    if not 0 <= settings.seed <= _LARGEST_SEED:
+        raise CallError(f"--seed is from 0 to {_LARGEST_SEED}, but got {_short(settings.seed)}.")
 
 
-def chosen(text: str) -> dict[str, Method]:
-    """The methods that ``--methods`` names.
-
-    Raises:
-        CallError: if it names none, one twice, or one that is not registered.
-    """
-    names = [*METHODS] if text.strip() == "all" else names_in("--methods", text)
-    with as_call_error("--methods: "):
-        return lookup(names)
-
-
-def made_for(
-    model: nn.Module, methods: Mapping[str, Method], arguments: argparse.Namespace
-) -> tuple[dict[str, Configured], dict[str, str]]:
-    """The methods made for the model, and why others can't be, which is said.
-
-    Raises:
-        CallError: if none can be.
-    """
-    made: dict[str, Configured] = {}
-    unsuited: dict[str, str] = {}
-    for name, method in methods.items():
-        try:
-            made[name] = configured(method, model, arguments)
-        except Exception as error:
-            unsuited[name] = reason(error)
-    if not made:
-        reasons = "; ".join(f"{name}: {why}" for name, why in unsuited.items())
-        raise CallError(f"--methods: none suits the model ({reasons})")
-    for name, why in unsuited.items():
-        say(f"{name} is left out: {why}")
-    return made, unsuited
-
-
-def configured(method: Method, model: nn.Module, arguments: argparse.Namespace) -> Configured:
-    """A method of the model, with the options and the seed that it takes.
-
-    Raises:
-        ValueError, TypeError: if it can't be used with the model.
-    """
-    attribution: Attribution = method.make(model)
-    options = {**effort_of(arguments), "seed": arguments.seed}
-    kept = accepted(attribution, options)
-    if isinstance(attribution, Configured):
-        kept, attribution = {**kept, **attribution.options}, attribution.method
-    if isinstance(attribution, MaskAttribution):
-        attribution.require_iteration(kept.get("n_steps"), kept.get("max_forwards"))
-    return Configured(attribution, **kept)
+def _short(number: int) -> str:
+    return str(number) if abs(number) < 10**20 else "a number of more than 20 digits"

@@ -11,14 +11,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from captum_ext._text import printable, reason
 from captum_ext.cli.errors import CallError, WorkError, show
-from captum_ext.evaluation.result import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
 MARK = "written by captum_ext"
@@ -43,14 +44,6 @@ def path(text: str) -> Path:
         detail = getattr(error, "strerror", None) or str(error)
         raise argparse.ArgumentTypeError(f"{text[:80]!r} can't be used: {detail}") from None
     return Path(text)
-
-
-def add_overwrite(command: argparse.ArgumentParser) -> None:
-    """Adds the option that lets outputs take the place of files of others."""
-    command.add_argument(
-        "--overwrite", action="store_true",
-        help="replace existing outputs that captum-ext did not write; never an input",
-    )  # fmt: skip
 
 
 def is_ours(file: Path) -> bool:
@@ -151,6 +144,9 @@ def write_figure(figure: Figure, file: Path, dpi: int = 110) -> None:
 
 def write_json(report: Mapping[str, Any], file: Path) -> None:
     """Writes a report that says who wrote it."""
+    # With torch: not before there is a result to write.
+    from captum_ext.evaluation.result import plain
+
     held = plain({"captum_ext": MARK, **report})
     text = json.dumps(held, indent=1, default=str, allow_nan=False)
     with whole_file(file) as temporary:

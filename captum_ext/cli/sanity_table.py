@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from captum_ext.cli.tables import line, number
 from captum_ext.metrics import ParameterRandomization, impostors
 from captum_ext.metrics.base import bootstrap
 from captum_ext.metrics.base.means import by_example
@@ -100,24 +101,23 @@ def as_text(
     checks: dict[str, ParameterRandomization],
 ) -> str:
     """Each method's mean over stages beside chance, all stages, and what has no value."""
-    lines = [f"{'mean over stages':20}" + "".join(f"{key:>24}" for key in similarity)]
+    lines = [line("mean over stages", similarity, 20, 24)]
     for name, label in labels.items():
         found, chance = checks[name].per_example, checks[name].chance
-        cells = "".join(_cell(by_example(found[key])) for key in similarity)
-        lines.append(f"{label:20}{cells}")
-        lines.append(f"{'  by chance':20}" + "".join(_cell(chance[key]) for key in similarity))
-    heads = "".join(f"{label[:17]:>18}" for label in labels.values())
-    lines += ["", f"{'stage: ' + similarity[0]:28}{'weights changed':>16}{heads}"]
+        lines.append(line(label, [_cell(by_example(found[key])) for key in similarity], 20, 24))
+        lines.append(line("  by chance", [_cell(chance[key]) for key in similarity], 20, 24))
+    head = f"{'stage: ' + similarity[0]:28}{'weights changed':>16}"
+    lines += ["", line(head, [label[:17] for label in labels.values()], 44, 18)]
     columns = [[r for r in records if r["method"] == name] for name in labels]
     for k, rows in enumerate(zip(*columns, strict=True)):
         gone = [bool(checks[name].vanished[similarity[0]][k]) for name in labels]
-        cells = "".join(
-            f"{_number(row[similarity[0]]) + '*' * star:>18}"
-            for row, star in zip(rows, gone, strict=True)
-        )
-        lines.append(f"{rows[0]['stage'][-28:]:28}{rows[0]['changed']:>16.1%}{cells}")
+        cells = [
+            number(row[similarity[0]]) + "*" * star for row, star in zip(rows, gone, strict=True)
+        ]
+        stage = f"{rows[0]['stage'][-28:]:28}{rows[0]['changed']:>16.1%}"
+        lines.append(line(stage, cells, 44, 18))
     by_chance = (float(checks[name].chance[similarity[0]].nanmean()) for name in labels)
-    lines.append(f"{'by chance':44}" + "".join(f"{_number(value):>18}" for value in by_chance))
+    lines.append(line("by chance", map(number, by_chance), 44, 18))
     lines += ["", *remarks(labels, checks), _LEGEND]
     n_images = min(len(v) for check in checks.values() for v in check.per_example.values())
     if reason := bootstrap.too_few(n_images):
@@ -167,8 +167,4 @@ def above_chance(check: ParameterRandomization) -> list[str]:
 def _cell(values: Tensor) -> str:
     low, high = interval(values)
     ends = f" [{low:.2f}, {high:.2f}]" if low == low else ""
-    return f"{_number(float(values.nanmean())) + ends:>24}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if value == value else "-"
+    return number(float(values.nanmean())) + ends

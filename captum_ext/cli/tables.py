@@ -1,8 +1,8 @@
-"""What ``evaluate`` prints and writes."""
+"""The tables that commands print, and what ``evaluate`` writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from captum_ext.evaluation.store_files import ResultFolder
 from captum_ext.metrics.base.compare import SIGNIFICANT
 
 _PER_LINE = 7
+COSTS = ("seconds", "forwards", "gradients")
 MARKS = {"higher": "*", "lower": "*", "mixed": "~", "tied": "=", "open": " "}
 
 
@@ -34,13 +35,47 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     lines = []
     for part in parts:
         lines += _lines(found, labels, part, score)
-    lines += _lines(found, labels, ["seconds", "forwards", "gradients"], _cost)
+    lines += _lines(found, labels, [*COSTS], _cost)
     lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
     lines += [*filter(None, [on_labels(found)]), *sentences(found, labels)]
     lines += on_few(found, against)
     if len(found.methods) > 1:
         lines += ["", *_compared(found, labels, against)]
     return "\n".join(lines)
+
+
+def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+    """What ``explain`` prints: scores, costs and what went wrong, a line for each method.
+
+    >>> row = {"method": "ig", "insertion": 0.5, "insertion_abs": None, "deletion": 0.25,
+    ...        "deletion_abs": None, "seconds": 1.0, "forwards": 2, "gradients": 3, "reason": None}
+    >>> explained([row], {"ig": "IG"}).splitlines()[1].split()
+    ['IG', '0.500', '-', '0.250', '-', '1.0', '2', '3']
+    """
+    heads = {
+        "insertion": "insertion",
+        "insertion_abs": "|insertion|",
+        "deletion": "deletion",
+        "deletion_abs": "|deletion|",
+    }
+    lines = [line("method", [*heads.values(), *COSTS], 18, 12)]
+    for row in table:
+        cells = [number(row[key]) for key in heads]
+        cells += [f"{row['seconds']:.1f}", str(row["forwards"]), str(row["gradients"])]
+        lines.append(
+            line(labels[row["method"]], cells, 18, 12) + f"  {row['reason'] or ''}".rstrip()
+        )
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """A score as tables show it."""
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def line(first: str, cells: Iterable[str], first_width: int, width: int) -> str:
+    """A line of a table: what it is of, and its cells to the right of their columns."""
+    return f"{first:{first_width}}" + "".join(f"{cell:>{width}}" for cell in cells)
 
 
 def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:
@@ -64,12 +99,11 @@ def _lines(
     cell: Callable[[Mapping[str, Any], str], str],
 ) -> list[str]:
     width = max(11, *(len(column) + 2 for column in columns))
-    head = f"{'method':22}" + "".join(f"{column:>{width}}" for column in columns)
     rows = [
-        f"{labels[record['method']]:22}" + "".join(f"{cell(record, c):>{width}}" for c in columns)
+        line(labels[record["method"]], [cell(record, c) for c in columns], 22, width)
         for record in found.records
     ]
-    return [head, *rows, ""]
+    return [line("method", columns, 22, width), *rows, ""]
 
 
 def _cost(record: Mapping[str, Any], column: str) -> str:

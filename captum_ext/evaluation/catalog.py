@@ -174,9 +174,7 @@ def _settled(name: str, reading: Reading) -> Reading:
 
 def check_metrics(names: list[str], preset: str | None) -> None:
     """Raises ValueError for a name that is not registered, or a preset that none of them knows."""
-    unknown = [name for name in names if name not in METRICS]
-    if unknown or not names:
-        raise ValueError(f"`metrics` are among {', '.join(METRICS)}, but got {unknown or names}.")
+    METRICS.require("metrics", names)
     if preset is not None and not any(preset in PRESETS.get(name, ()) for name in names):
         knowing = [name for name, known in PRESETS.items() if preset in known]
         raise ValueError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from captum_ext._launch import FAILING, is_shared
 
 
 def here() -> tuple[int, int]:
@@ -74,18 +75,10 @@ def process_group() -> Iterator[None]:
         yield
     except BaseException:
         # Before others notice that this one has gone: the first that fails knows why.
-        _failing.first = _is_first_to_fail()
+        FAILING.first = _is_first_to_fail()
         raise
     finally:
         dist.destroy_process_group()
-
-
-@dataclass
-class _Failing:
-    first: bool | None = None
-
-
-_failing = _Failing()
 
 
 def _is_first_to_fail() -> bool:
@@ -99,32 +92,8 @@ def _is_first_to_fail() -> bool:
         return os.environ.get("RANK") == "1"
 
 
-def speaks_of_failure() -> bool:
-    """Whether this process says why the work ends: the first that fails, and once for all."""
-    return is_first() if _failing.first is None else _failing.first
-
-
-def is_shared() -> bool:
-    """Whether ``torchrun`` started this process among others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
-
-
-def is_first() -> bool:
-    """Whether this process speaks for all."""
-    return not is_shared() or os.environ.get("RANK", "0") == "0"
-
-
 def own_device(name: str | None) -> str | None:
     """This process's own GPU where it is not told a device."""
     if name is None and is_shared() and torch.cuda.is_available():
         return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
     return name
-
-
-def launcher() -> str:
-    """How the processes were started, as a prefix of the command."""
-    if not is_shared():
-        return "captum-ext"
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    here = f"--nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE'])}"
-    return f"torchrun {f'--nnodes {nodes} ' if nodes > 1 else ''}{here} -m captum_ext"

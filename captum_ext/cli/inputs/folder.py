@@ -17,6 +17,7 @@ from torch import Tensor
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotations import Annotation
 from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
+from captum_ext.cli.options import require_folder
 from captum_ext.evaluation.store_files import ForeignFileError, ResultFolder
 
 # Suffixes of pictures that a folder may hold beside those that are read.
@@ -44,8 +45,7 @@ def images_of(folder: Path, masks: Iterable[Path] = (), out: Path | None = None)
     Raises:
         CallError: if there is no such folder, no image in it, or ``out`` is the same.
     """
-    if not folder.is_dir():
-        raise CallError(f"IMAGES {folder} is not a folder.")
+    require_folder(folder)
     left_out = {os.path.realpath(path) for path in (*masks, *([out] if out else []))}
     if os.path.realpath(folder) in left_out:
         raise CallError(

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
+from torch import nn
+
 from captum_ext.cli.errors import CallError
+from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.inputs.pictures import SUFFIXES
 
 
@@ -20,6 +23,11 @@ class Classes:
     >>> classes.number("bird"), classes.number("crane"), classes.number(10**30)
     (None, None, None)
     """
+
+    @classmethod
+    def of(cls, model: nn.Module, n: int) -> Classes:
+        """The ``n`` classes of a model, by the names that it knows."""
+        return cls([name_of(model, k) for k in range(n)])
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -43,6 +51,24 @@ class Classes:
             return named
         number = int(text) if len(text) < 20 and int(text) < len(self.names) else None
         return number if named in (None, number) else None
+
+
+def target_of(said: str, classes: Classes) -> int:
+    """The class that ``--target`` means, by number or name.
+
+    Raises:
+        CallError: if the model has no such class, or several of this name.
+    """
+    same = [str(k) for k, name in enumerate(classes.names) if name == said.strip()]
+    if len(same) > 1:
+        raise CallError(f"--target {said!r} names the classes {', '.join(same)}: give a number.")
+    number = classes.number(said)
+    if number is None:
+        raise CallError(
+            f"--target is a class from 0 to {len(classes.names) - 1} or its name, but got "
+            f"{said[:80]!r}."
+        )
+    return number
 
 
 def from_csv(file: Path, classes: Classes, images: Iterable[str]) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import transforms
+from torchvision.transforms import ToTensor
 
 from captum_ext._text import reason
 from captum_ext.classifier import (
@@ -22,8 +21,19 @@ from captum_ext.classifier import (
     require_unit_images,
 )
 from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.options import DEFAULT_MODEL, TORCHVISION, Settings, loads_a_file, require_model
 
-DEFAULT_MODEL = "efficientnet_lite0"
+
+def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, torch.device]:
+    """The model of a command and its device; names that its file registers are known then.
+
+    Raises:
+        CallError: as `load_model`, or if there is no such device, or a name that is not known.
+    """
+    device = device_of(device_name)
+    model = load_model(settings.model, settings.weights, device)
+    settings.check_names()
+    return model, device
 
 
 def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Module:
@@ -32,22 +42,18 @@ def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Modul
     Raises:
         CallError: if there is no such model, factory or file, or the weights don't fit.
     """
+    require_model(spec, weights)
     with as_call_error(), _seeded():
         if spec == DEFAULT_MODEL:
             model: nn.Module = ImageClassifier.from_efficientnet_lite0()
             _load(model, weights)
-        elif spec.startswith("torchvision:"):
-            name = spec.removeprefix("torchvision:")
-            chosen = None if weights == "random" else weights or "DEFAULT"
-            model = ImageClassifier.from_torchvision(name, chosen)
-        elif ":" in spec:
+        elif loads_a_file(spec):
             model = _from_file(spec)
             _load(model, weights)
         else:
-            raise CallError(
-                f"--model is {DEFAULT_MODEL}, torchvision:NAME or path/to/file.py:factory, "
-                f"but got {spec!r}."
-            )
+            name = spec.removeprefix(TORCHVISION)
+            chosen = None if weights == "random" else weights or "DEFAULT"
+            model = ImageClassifier.from_torchvision(name, chosen)
     if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
         # Labels of two classes are 0 and 1, also for a model of one output.
         model.both_classes = model.activation != "softmax"
@@ -70,8 +76,6 @@ def _seeded() -> Iterator[None]:
 
 
 def _load(model: nn.Module, weights: str | None) -> None:
-    if weights == "random":
-        raise CallError("--weights random is for torchvision:NAME: leave it out, or give a FILE.")
     if weights is not None:
         load_weights(model.model if isinstance(model, ImageClassifier) else model, Path(weights))
 
@@ -79,8 +83,6 @@ def _load(model: nn.Module, weights: str | None) -> None:
 def _from_file(spec: str) -> nn.Module:
     path, _, name = spec.rpartition(":")
     file = Path(path)
-    if not os.path.isfile(file):
-        raise CallError(f"--model names the file {file}, which does not exist.")
     module_spec = importlib.util.spec_from_file_location(file.stem, file)
     if module_spec is None or module_spec.loader is None:
         raise CallError(f"--model names the file {file}, which is not a Python file.")
@@ -114,7 +116,7 @@ def _words(error: BaseException) -> str:
 
 def transform_of(model: nn.Module) -> Transform:
     """From a PIL image to a (C, H, W) tensor in [0, 1], as the model wants it."""
-    return model.transform if isinstance(model, ImageClassifier) else transforms.ToTensor()
+    return model.transform if isinstance(model, ImageClassifier) else ToTensor()
 
 
 def channels_of(model: nn.Module) -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from captum_ext.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FACTORY = """
 import torch
 from torch import nn
