@@ -83,10 +83,12 @@ def _load(model: nn.Module, weights: str | None) -> None:
 def _from_file(spec: str) -> nn.Module:
     path, _, name = spec.rpartition(":")
     file = Path(path)
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
+    # A name that no library has, since dataclasses look their module up by it.
+    module_name = f"_captum_ext_model_{file.stem}"
+    module_spec = importlib.util.spec_from_file_location(module_name, file)
     if module_spec is None or module_spec.loader is None:
         raise CallError(f"--model names the file {file}, which is not a Python file.")
-    module = importlib.util.module_from_spec(module_spec)
+    module = sys.modules[module_name] = importlib.util.module_from_spec(module_spec)
     sys.path.insert(0, str(file.resolve().parent))
     try:
         module_spec.loader.exec_module(module)
