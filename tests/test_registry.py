@@ -107,3 +107,17 @@ def test_a_similarity_of_a_users_own_is_measured():
     check.update(net, torch.rand(2, 3, 2, 2), target=0)
     assert set(check.compute()) == {"signs", "spearman"}
     assert ((check.per_example["signs"] >= 0) & (check.per_example["signs"] <= 1)).all()
+
+
+def test_methods_are_imported_with_captum_and_torch_alone():
+    code = (
+        "import sys, captum.attr; before = {*sys.modules}; from captum_ext.attr import *; "
+        "print(*{name.split('.')[0] for name in {*sys.modules} - before}); "
+        "from captum_ext import *; print(ImageClassifier.__name__, IDGI.__name__, "
+        "'torchvision' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, said = ran.stdout.splitlines()
+    slow = {"torchvision", "torchmetrics", "scipy", "matplotlib", "PIL", "skimage", "sympy"}
+    assert slow & {*loaded.split()} == set()
+    assert said == "ImageClassifier IDGI False"

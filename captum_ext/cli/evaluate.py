@@ -27,7 +27,7 @@ from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.evaluation.processes import own_device, process_group
 from captum_ext.evaluation.store import OtherRunError
 from captum_ext.evaluation.store_files import ResultFolder
-from captum_ext.registry import METHODS, PRESETS, REFERENCES
+from captum_ext.registry import METHODS, PRESETS
 
 
 def run(settings: Evaluate) -> None:
@@ -142,7 +142,7 @@ def _metrics(settings: Evaluate, model: nn.Module, annotated: bool) -> dict[str,
             f"{' and '.join(perturbing)}. Leave one of them out."
         )
     reading = Reading(
-        given or next(iter(REFERENCES)),
+        given or Reading.reference,
         preset,
         seed=settings.seed,
         internal_batch_size=settings.batch_size,

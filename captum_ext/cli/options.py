@@ -27,7 +27,6 @@ _MOST = {
 }  # fmt: skip
 # What every generator of random numbers takes.
 _LARGEST_SEED = 2**63 - 1
-_BLURRED = "the blurred image (51 x 51, sigma 50; default) or black"
 
 
 def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -> Any:
@@ -37,6 +36,24 @@ def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -
 
 def _methods(default: str) -> Any:
     return _option(lambda: f"of {', '.join(METHODS)}; or all", default)
+
+
+def _steps(default: int) -> Any:
+    return _option("steps of path methods (default %(default)s)", default, type=int)
+
+
+def _n_masks(default: int) -> Any:
+    return _option("masks of RISE, 4000 in the paper (default %(default)s)", default, type=int)
+
+
+def _reference(default: str | None) -> Any:
+    told = "what replaces pixels in insertion and deletion: the blurred image (51 x 51, sigma " \
+        "50; default) or black"  # fmt: skip
+    return _option(told, default, choices=lambda: [*REFERENCES])
+
+
+def _image(told: str) -> Any:
+    return _option(told, None, positional=True, nargs="?", type=path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +79,8 @@ class Settings:
         "images per model call (default: what suits the device)", None, type=int
     )
     methods: str
-    steps: int = _option("steps of path methods (default %(default)s)", 50, type=int)
-    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 4000, type=int)
+    steps: int = _steps(50)
+    n_masks: int = _n_masks(4000)
     n_iter: int | None = _option(
         "iterations of mask methods (default: each method's own)", None, type=int
     )
@@ -111,26 +128,10 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain(Settings):
-    """Explains one image with several methods, scores each map by insertion and deletion,
-    prints a table and draws one figure."""
+class _WithFigure(Settings):
+    """What commands are told that draw one figure and may write a table."""
 
-    SUMMARY = "explain an image's top class with several methods and score the maps"
-
-    image: Path | None = _option(
-        "default: scikit-image's `coffee`", None, positional=True, nargs="?", type=path
-    )
-    methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
-    target: str | None = _option("class to explain, number or name (default: the top class)", None)
-    reference: str = _option(
-        f"what replaces pixels in insertion and deletion: {_BLURRED}",
-        next(iter(REFERENCES)),
-        choices=lambda: [*REFERENCES],
-    )
-    out: Path = _option("the figure (%(default)s)", Path("explanation.png"), type=path)
-    history: Path | None = _option(
-        "a figure of how masks were optimized", None, type=path, metavar="FILE"
-    )
+    out: Path
     json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
     overwrite: bool = _option(
         "replace existing outputs that captum-ext did not write; never an input",
@@ -141,13 +142,38 @@ class Explain(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_outputs(self.outputs, self.inputs, self.overwrite)
+
+    @property
+    def outputs(self) -> dict[str, Path | None]:
+        """The files that are written, by option."""
+        return {"--out": self.out, "--json": self.json}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain(_WithFigure):
+    """Explains one image with several methods, scores each map by insertion and deletion,
+    prints a table and draws one figure."""
+
+    SUMMARY = "explain an image's top class with several methods and score the maps"
+
+    image: Path | None = _image("default: scikit-image's `coffee`")
+    methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
+    target: str | None = _option("class to explain, number or name (default: the top class)", None)
+    reference: str = _reference(next(iter(REFERENCES)))
+    out: Path = _option("the figure (%(default)s)", Path("explanation.png"), type=path)
+    history: Path | None = _option(
+        "a figure of how masks were optimized", None, type=path, metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.image is not None:
             require_picture(self.image)
 
     @property
     def outputs(self) -> dict[str, Path | None]:
-        """The files that are written, by option."""
-        return {"--out": self.out, "--history": self.history, "--json": self.json}
+        """Also the figure of masks."""
+        return {**super().outputs, "--history": self.history}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +203,7 @@ class Evaluate(Settings):
     methods: str = _methods(
         "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
     )
-    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 1000, type=int)
+    n_masks: int = _n_masks(1000)
     metrics: str | None = _option(
         lambda: (
             f"of {', '.join(METRICS)} (default: {Evaluate.METRICS_BY_DEFAULT}, and "
@@ -188,11 +214,7 @@ class Evaluate(Settings):
     preset: str | None = _option(
         lambda: f"a paper's settings, for the metrics that know it: of {', '.join(presets())}", None
     )
-    reference: str | None = _option(
-        f"what replaces pixels in insertion and deletion: {_BLURRED}",
-        None,
-        choices=lambda: [*REFERENCES],
-    )
+    reference: str | None = _reference(None)
     against: str | None = _option(
         "what others are compared with (default: the first)", None, metavar="METHOD"
     )
@@ -248,7 +270,7 @@ class Evaluate(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sanity(Settings):
+class Sanity(_WithFigure):
     """The parameter randomization test of Adebayo et al. (NeurIPS 2018): draws the model's
     parameters anew from the output to the input, and compares every method's map after each
     stage with its original map. A map that stays similar does not show what the model has
@@ -257,13 +279,7 @@ class Sanity(Settings):
     SUMMARY = "randomize the model stage by stage and see which maps notice"
     ORDERS: ClassVar[tuple[str, ...]] = ("cascading", "independent")
 
-    image: Path | None = _option(
-        "an image or a folder of them; default: scikit-image's `coffee`",
-        None,
-        positional=True,
-        nargs="?",
-        type=path,
-    )
+    image: Path | None = _image("an image or a folder of them; default: scikit-image's `coffee`")
     limit: int = _option("images of a folder (default %(default)s)", 8, type=int, metavar="N")
     methods: str = _methods("saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam")
     order: str = _option(
@@ -278,24 +294,17 @@ class Sanity(Settings):
     similarity: str = _option(
         lambda: f"of {', '.join(SIMILARITIES)}", "unsigned_spearman,abs_spearman,ssim,hog"
     )
-    steps: int = _option("steps of path methods (default %(default)s)", 20, type=int)
-    n_masks: int = _option("masks of RISE, 4000 in the paper (default %(default)s)", 500, type=int)
+    steps: int = _steps(20)
+    n_masks: int = _n_masks(500)
     target: str | None = _option(
         "class to explain, number or name (default: each image's top class)", None
     )
     out: Path = _option("the figure (%(default)s)", Path("sanity.png"), type=path)
-    json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
-    overwrite: bool = _option(
-        "replace existing outputs that captum-ext did not write; never an input",
-        False,
-        action="store_true",
-    )
     seed: int = _option("of all that is random: fresh parameters and methods", 0, type=int)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         names_in("--stages", self.stages)
-        check_outputs(self.outputs, self.inputs, self.overwrite)
         if self.image is not None and not self.image.is_dir():
             require_picture(self.image)
 
@@ -310,11 +319,6 @@ class Sanity(Settings):
     def similarities(self) -> list[str]:
         """The similarities that are named, in order."""
         return names_in("--similarity", self.similarity)
-
-    @property
-    def outputs(self) -> dict[str, Path | None]:
-        """The files that are written, by option."""
-        return {"--out": self.out, "--json": self.json}
 
 
 COMMANDS: tuple[type[Settings], ...] = (Explain, Evaluate, Sanity)
