@@ -73,8 +73,9 @@ class Table(Mapping[str, _T], Generic[_T]):
         Raises:
             ValueError: if the name is taken by another thing, or can't be typed in a list.
         """
-        if not name or name != name.strip() or "," in name:
-            raise ValueError(f"`name` is a word without commas, but got {name!r}.")
+        # "all" stands for every method.
+        if not name or name != name.strip() or "," in name or name == "all":
+            raise ValueError(f"`name` is a word without commas, not `all`, but got {name!r}.")
         if name in self and self._things[name] != thing and not overwrite:
             raise ValueError(
                 f"`name` {name!r} is taken among the {self.kind}: choose another, or give "

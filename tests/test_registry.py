@@ -9,7 +9,6 @@ from captum.attr import InputXGradient, Saliency
 
 from captum_ext import registry
 from captum_ext.attr import register
-from captum_ext.attr.catalog import lookup
 from captum_ext.evaluation import register_metric, register_preset
 from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.metrics import Insertion, ParameterRandomization, register_similarity
@@ -41,7 +40,7 @@ def test_a_name_that_is_taken_is_refused_unless_it_is_meant():
     with pytest.raises(ValueError, match="'ig' is taken"):
         register("ig", InputXGradient)
     register("mine", InputXGradient, "My own", overwrite=True)
-    assert lookup(["mine"])["mine"].label == "My own"
+    assert METHODS["mine"].label == "My own"
     with pytest.raises(ValueError, match="'insertion' is taken among the metrics"):
         register_metric("insertion", lambda model, how: None)
     with pytest.raises(ValueError, match="'igos' is taken among the presets of deletion"):
@@ -50,7 +49,7 @@ def test_a_name_that_is_taken_is_refused_unless_it_is_meant():
         register_similarity("ssim", torch.sign, torch.dist)
 
 
-@pytest.mark.parametrize("name", ["", "a,b", " a"])
+@pytest.mark.parametrize("name", ["", "a,b", " a", "all"])
 def test_a_name_can_be_typed_in_a_list(name):
     with pytest.raises(ValueError, match="`name` is a word without commas"):
         register(name, Saliency)

@@ -12,7 +12,7 @@ from torch import Tensor
 from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
 from captum_ext.attr.blur_ig import BlurIG
-from captum_ext.attr.configured import Configured
+from captum_ext.attr.configured import Configured, unwrapped
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
 from captum_ext.registry import METHODS, Method
@@ -41,7 +41,7 @@ def register(
 
     >>> from captum.attr import InputXGradient
     >>> register("mine", InputXGradient)
-    >>> lookup(["mine"])["mine"].make(len).get_name()
+    >>> METHODS["mine"].make(len).get_name()
     'Input X Gradient'
     """
     if not callable(make):
@@ -101,19 +101,6 @@ def idgi_blur_ig(model: Forward) -> IDGI:
     return IDGI(BlurIG(model))
 
 
-def lookup(names: list[str]) -> dict[str, Method]:
-    """The registered methods of these names, in order.
-
-    Raises:
-        ValueError: for a name that is not registered.
-
-    >>> [method.label for method in lookup(["ig", "idgi-ig"]).values()]
-    ['IG', 'IDGI (IG)']
-    """
-    METHODS.require("methods", names)
-    return {name: METHODS[name] for name in names}
-
-
 def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that are set and that the method's ``attribute`` takes.
 
@@ -123,8 +110,7 @@ def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
     >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
     {'n_steps': 5}
     """
-    chosen = method.options if isinstance(method, Configured) else {}
-    inner = method.method if isinstance(method, Configured) else method
+    inner, chosen = unwrapped(method)
     taken = signature(inner.attribute).parameters
     # A mask method's n_steps is not a path's.
     left_out = {*chosen, *(() if inner.has_convergence_delta() else ("n_steps",))}

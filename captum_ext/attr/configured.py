@@ -51,5 +51,18 @@ class Configured(Attribution):
             return self.method.attribute(given, *fresh(args), **fresh({**chosen, **kwargs}))
 
 
+def unwrapped(method: Attribution) -> tuple[Attribution, dict[str, Any]]:
+    """The method itself, and the arguments that it brings along.
+
+    >>> from captum.attr import Saliency
+    >>> method, options = unwrapped(Configured(Saliency(len), abs=False))
+    >>> type(method).__name__, options, unwrapped(method)[1]
+    ('Saliency', {'abs': False}, {})
+    """
+    if isinstance(method, Configured):
+        return method.method, method.options
+    return method, {}
+
+
 def _leaf(x: Tensor) -> Tensor:
     return x.detach().clone().requires_grad_(x.requires_grad)

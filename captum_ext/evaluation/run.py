@@ -20,7 +20,7 @@ from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Forward
 from captum_ext.attr.catalog import accepted
-from captum_ext.attr.configured import Configured
+from captum_ext.attr.configured import unwrapped
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.evaluation import processes
@@ -296,9 +296,7 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
         except Exception as error:
             stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
             reasons[key] = reason(error)
-    method = job.methods[name]
-    inner = method.method if isinstance(method, Configured) else method
-    least = NOTHING if isinstance(inner, MaskAttribution) else 0.0
+    least = NOTHING if isinstance(unwrapped(job.methods[name])[0], MaskAttribution) else 0.0
     return Result(
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
         json.dumps(reasons), pack(states), _picture(partial(map_thumbnail, least=least), credit),

@@ -25,7 +25,7 @@ from torchmetrics import Metric
 
 from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
-from captum_ext.attr.configured import Configured
+from captum_ext.attr.configured import unwrapped
 from captum_ext.evaluation.data import Data, count
 from captum_ext.evaluation.identity import Identity, digest_of_source, version_of
 
@@ -82,8 +82,7 @@ def _check_methods(methods: Mapping[str, Attribution]) -> None:
                 f"`methods` are attribution methods bound to the model, but {name!r} is "
                 f"{type(method).__name__}."
             )
-        chosen = method.options if isinstance(method, Configured) else {}
-        inner = method.method if isinstance(method, Configured) else method
+        inner, chosen = unwrapped(method)
         needed = [
             key
             for key, parameter in signature(inner.attribute).parameters.items()

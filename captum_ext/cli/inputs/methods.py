@@ -10,6 +10,7 @@ from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import accepted
+from captum_ext.attr.configured import unwrapped
 from captum_ext.cli.errors import CallError, WorkError, say
 from captum_ext.cli.options import Settings
 from captum_ext.registry import METHODS
@@ -49,8 +50,8 @@ def configured(name: str, model: nn.Module, settings: Settings) -> Configured:
             "method of Captum's kind"
         )
     kept = accepted(attribution, {**settings.effort, "seed": settings.seed})
-    if isinstance(attribution, Configured):
-        kept, attribution = {**kept, **attribution.options}, attribution.method
+    attribution, options = unwrapped(attribution)
+    kept |= options
     if isinstance(attribution, MaskAttribution):
         attribution.require_iteration(kept.get("n_steps"), kept.get("max_forwards"))
     return Configured(attribution, **kept)
