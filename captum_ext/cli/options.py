@@ -35,7 +35,7 @@ def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -
 
 
 def _methods(default: str) -> Any:
-    return _option(lambda: f"of {', '.join(METHODS)}; or all", default)
+    return _option(lambda: f"of {', '.join(METHODS)}; or all (default %(default)s)", default)
 
 
 def _steps(default: int) -> Any:
@@ -292,7 +292,8 @@ class Sanity(_WithFigure):
     )
     # Each a size, so that lower is better in all of them.
     similarity: str = _option(
-        lambda: f"of {', '.join(SIMILARITIES)}", "unsigned_spearman,abs_spearman,ssim,hog"
+        lambda: f"of {', '.join(SIMILARITIES)} (default %(default)s)",
+        "unsigned_spearman,abs_spearman,ssim,hog",
     )
     steps: int = _steps(20)
     n_masks: int = _n_masks(500)
