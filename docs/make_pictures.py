@@ -17,7 +17,7 @@ from skimage import data
 from torch import Tensor
 
 from captum_ext import ImageClassifier
-from captum_ext.curve import BlurredBase, GaussianBlur, InterpolatedBase, rank
+from captum_ext.curve import Blurred, GaussianBlur, Interpolated, rank
 from captum_ext.metrics import deletion_curve, insertion_curve
 from captum_ext.registry import METHODS
 from captum_ext.viz import heat, overlay
@@ -78,8 +78,8 @@ def frames_picture(model: ImageClassifier) -> Figure:
         "insertion": [torch.where(places < n, image, blurred) for n in counts[0]],
         "deletion": [torch.where(places < n, blurred, image) for n in counts[0]],
     }
-    for name, base in (("AIC, SIC\nidgi, tmlr", BlurredBase()), ("xrai", InterpolatedBase())):
-        frames = base.frames(image, ranking, counts)
+    for name, base in (("AIC, SIC\nidgi, tmlr", Blurred()), ("xrai", Interpolated())):
+        frames = base.frames((image,), ranking, counts)
         rows[name] = [frames.make(torch.tensor([0]), counts[:, j])[0] for j in range(len(shares))]
     figure = Figure(figsize=(9, 7.6), layout="constrained")
     grid = figure.subplots(len(rows), len(shares))

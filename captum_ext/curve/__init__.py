@@ -1,7 +1,14 @@
 """Curves: an input revealed or deleted feature by feature, and read twice on the way."""
 
 from captum_ext.blur import GaussianBlur
-from captum_ext.curve.bases import BlurredBase, InterpolatedBase
+from captum_ext.curve.bases import (
+    Base,
+    Blurred,
+    BlurredBase as BlurredBase,
+    Constant,
+    Interpolated,
+    InterpolatedBase as InterpolatedBase,
+)
 from captum_ext.curve.codec import PNG, WEBP, WEBP_FULL, Codec, CompressedSize
 from captum_ext.curve.curve import Curve
 from captum_ext.curve.frames import Frames, FrameSource, even_counts, read
@@ -13,14 +20,16 @@ __all__ = [
     "PNG",
     "WEBP",
     "WEBP_FULL",
-    "BlurredBase",
+    "Base",
+    "Blurred",
     "Codec",
     "CompressedSize",
+    "Constant",
     "Curve",
     "FrameSource",
     "Frames",
     "GaussianBlur",
-    "InterpolatedBase",
+    "Interpolated",
     "MultiScaleSimilarity",
     "Ranking",
     "even_counts",

@@ -72,6 +72,12 @@ def from_bytes(levels: Bytes, like: Tensor) -> Tensor:
     return (images.to(torch.promote_types(like.dtype, torch.float32)) / 255).to(like.dtype)
 
 
+def in_8_bits(images: Tensor) -> Tensor:
+    """Images in [0, 1] at the values that a file of 8 bits holds."""
+    levels = (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return (levels.to(torch.promote_types(images.dtype, torch.float32)) / 255).to(images.dtype)
+
+
 class Sizes:
     """Sizes that a pool of threads still works on."""
 

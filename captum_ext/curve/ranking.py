@@ -32,6 +32,12 @@ class Ranking:
     positions: Tensors
     n_features: Tensor
 
+    def reversed(self) -> Ranking:
+        """Last first, features of equal attribution too: deleting c of n shows its first n - c."""
+        last = self.n_features - 1
+        flipped = tuple(last.view(-1, *[1] * (p.dim() - 1)) - p for p in self.positions)
+        return Ranking(flipped, self.n_features)
+
 
 def rank(
     attributions: Tensors,

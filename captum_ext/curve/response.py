@@ -8,6 +8,7 @@ from torch import Tensor
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
 from captum_ext.curve.frames import Frames
+from captum_ext.curve.ranking import Ranking
 from captum_ext.score import Score
 
 
@@ -75,8 +76,12 @@ def fraction(frames: Frames) -> Tensor:
     >>> fraction(Frames((table * 0,), (table,), rank((table,)), torch.tensor([[0, 1, 2]])))
     tensor([[0.0000, 0.5000, 1.0000]], dtype=torch.float64)
     """
-    counts = frames.counts.to(accumulation_dtype(frames.counts.device))
-    return counts / frames.ranking.n_features[:, None]
+    return share(frames.ranking, frames.counts)
+
+
+def share(ranking: Ranking, counts: Tensor) -> Tensor:
+    """`fraction` of features that stand in a ranking."""
+    return counts.to(accumulation_dtype(counts.device)) / ranking.n_features[:, None]
 
 
 def element_fraction(frames: Frames) -> Tensor:
@@ -91,6 +96,11 @@ def element_fraction(frames: Frames) -> Tensor:
     >>> element_fraction(Frames((table * 0,), (table,), ranking, torch.tensor([[0, 1, 2]])))
     tensor([[0.0000, 0.2500, 1.0000]], dtype=torch.float64)
     """
-    places = torch.cat([p.flatten(1) for p in frames.ranking.positions], 1).sort(1).values
-    changed = torch.searchsorted(places, frames.counts.contiguous())
+    return element_share(frames.ranking, frames.counts)
+
+
+def element_share(ranking: Ranking, counts: Tensor) -> Tensor:
+    """`element_fraction` of features that stand in a ranking."""
+    places = torch.cat([p.flatten(1) for p in ranking.positions], 1).sort(1).values
+    changed = torch.searchsorted(places, counts.contiguous())
     return changed.to(accumulation_dtype(changed.device)) / places.shape[1]

@@ -1,5 +1,6 @@
 """Bokeh images, codecs and the reading of answers."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -12,16 +13,16 @@ from scipy.interpolate import griddata
 from captum_ext.curve import (
     PNG,
     WEBP,
-    BlurredBase,
+    Blurred,
     CompressedSize,
-    InterpolatedBase,
+    Interpolated,
     probability_and_correctness,
     rank,
 )
 from captum_ext.curve.bases import InterpolatedFrames
 from captum_ext.curve.codec import from_bytes, to_bytes
 from captum_ext.curve.lattice import _METRIC, interpolate
-from captum_ext.metrics import INFORMATION_PRESETS
+from captum_ext.metrics import AIC, INFORMATION_PRESETS, SIC, Deletion, Insertion
 from captum_ext.score import Score
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
@@ -34,7 +35,7 @@ def image():
 
 def test_blurred_base_is_pillows_blur_and_frames_hold_8_bits(image):
     ranking = rank((image,))
-    frames = BlurredBase(3.0).frames(image, ranking, torch.tensor([[0, 480]] * 2))
+    frames = Blurred(3.0).frames((image,), ranking, torch.tensor([[0, 480]] * 2))
     base, whole = frames.make(torch.tensor([1, 1]), torch.tensor([0, 480]))[0]
     pixels = Image.fromarray(to_bytes(image)[1]).filter(ImageFilter.GaussianBlur(3.0))
     assert (to_bytes(base[None])[0] == np.asarray(pixels)).all()
@@ -44,7 +45,7 @@ def test_blurred_base_is_pillows_blur_and_frames_hold_8_bits(image):
 def test_any_number_of_channels_is_blurred_one_by_one(image):
     six = torch.cat([image, image.flip(2)], 1)
     ranking, counts = rank((six,)), torch.tensor([[0, 480]] * 2)
-    ends = [BlurredBase(3.0).frames(x, ranking, counts).start[0] for x in (six, image)]
+    ends = [Blurred(3.0).frames((x,), ranking, counts).start[0] for x in (six, image)]
     torch.testing.assert_close(ends[0][:, :3], ends[1])
     torch.testing.assert_close(ends[0][:, 3:], ends[1].flip(2), atol=1 / 255, rtol=0)
 
@@ -96,10 +97,10 @@ def test_frames_nearly_equal_those_of_pair():
 
 
 def test_random_pixels_are_the_share_asked_for_and_follow_the_seed():
-    mask = InterpolatedBase(0.1, seed=3).known(20, 30)
+    mask = Interpolated(0.1, seed=3).known(20, 30)
     assert mask.sum() == 60
-    assert (mask == InterpolatedBase(0.1, seed=3).known(20, 30)).all()
-    assert (mask != InterpolatedBase(0.1, seed=4).known(20, 30)).any()
+    assert (mask == Interpolated(0.1, seed=3).known(20, 30)).all()
+    assert (mask != Interpolated(0.1, seed=4).known(20, 30)).any()
 
 
 def test_counts_are_those_of_a_quantile_without_ties():
@@ -148,3 +149,86 @@ def test_correct_is_where_no_class_scores_higher():
     one = Score(lambda x: x[:, :1], (output,), target=0)
     with pytest.raises(ValueError, match=r"`forward_func`.*2 classes.*\(3, 1\)"):
         probability_and_correctness(one, (output,), torch.arange(3))
+
+
+class Reversed:
+    """A base of one's own whose frames are made when they are read."""
+
+    def __init__(self, inputs, ranking, change=lambda frames: (frames,)):
+        self.inputs, self.ranking, self.change = inputs, ranking, change
+
+    def make(self, rows, counts):
+        shown = self.ranking.positions[0][rows] < counts.view(-1, 1, 1, 1)
+        image = self.inputs[0][rows]
+        return self.change(torch.where(shown, image, image.flip(3)))
+
+
+class Own:
+    def __init__(self, *change):
+        self.change = change
+
+    def frames(self, inputs, ranking, counts):
+        return Reversed(inputs, ranking, *self.change)
+
+
+def answer(x):
+    p = (x[:, :1] * torch.linspace(0, 1, x.shape[3])).mean((2, 3))
+    return torch.cat([p, 1 - p], 1)
+
+
+@pytest.mark.parametrize("kind", [Insertion, Deletion, AIC, SIC])
+def test_every_curve_takes_a_base_of_ones_own_as_it_takes_a_function(image, kind):
+    settings = {"internal_batch_size": 3}
+    if kind in (AIC, SIC):
+        settings["preset"] = dataclasses.replace(INFORMATION_PRESETS["tmlr"], min_score=0.0)
+    bases = Own(), lambda x: x.flip(3), Blurred(2.0)
+    maps = (image * 4).round()  # ties
+    found = []
+    for base in bases:
+        metric = kind(answer, base=base, **settings)
+        metric.update(image, maps, target=1)
+        found.append(metric._rows("y" if kind in (Insertion, Deletion) else "probability"))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x, "tuple"),
+        (lambda x: (x[:, :1],), "shapes"),
+        (lambda x: (x, x), "shapes"),
+        (lambda x: (x / 0,), "finite"),
+        (lambda x: (x + 1,), r"\[0, 1\]"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(image, change, words):
+    with pytest.raises(ValueError, match=words):
+        AIC(answer, base=Own(change)).update(image, image, target=1)
+
+
+@pytest.mark.parametrize("wrong", [Blurred, torch.zeros(1), "blur"])
+def test_what_is_no_base_is_refused(wrong):
+    for kind in (Insertion, AIC):
+        with pytest.raises(TypeError, match="frames"):
+            kind(answer, base=wrong)
+
+
+def test_a_base_of_images_refuses_tables():
+    with pytest.raises(ValueError, match="Interpolated needs one tensor of images"):
+        Insertion(answer, base=Interpolated()).update(torch.ones(1, 2), torch.ones(1, 2), target=0)
+
+
+def test_base_and_reference_name_one_thing():
+    with pytest.raises(ValueError, match="two names"):
+        Insertion(answer, base=0.5, reference=1.0)
+    assert Deletion.from_preset(answer, "igos", base=0.5).protocol["reference"] == "constant 0.5"
+
+
+@pytest.mark.parametrize("groups", [None, torch.arange(24 * 20).view(1, 1, 24, 20) // 7])
+def test_deleting_some_is_showing_the_others_in_reversed_order(image, groups):
+    # Thirds of all features share their value: the order among equals must be reversed too.
+    ranking = rank(((image * 2).round(),), groups)
+    for count in (0, 1, 17, int(ranking.n_features[0])):
+        left = ranking.reversed().positions[0] < (ranking.n_features - count).view(-1, 1, 1, 1)
+        assert torch.equal(left, ranking.positions[0] >= count)

@@ -269,7 +269,7 @@ def test_protocol_names_codec_base_bins_and_thresholds(model):
     assert protocol["reduction"] == "sum"
     assert protocol["n_bins"] == 100
     assert "libwebp" in protocol["codec"]
-    assert protocol["base"] == "BlurredBase(radius=20.0)"
+    assert protocol["base"] == "Blurred(radius=20.0)"
     assert len(protocol["fractions"]) == 25
     assert SIC(model, preset="xrai").protocol["aggregate"] == "median"
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
-from captum_ext.curve import Curve, InterpolatedBase
+from captum_ext.curve import Curve, Interpolated
+from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.bootstrap import Statistic
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.information.bins import BinnedPoints
@@ -50,9 +51,10 @@ class _InformationCurve(CurveMetric):
         measured: Sequence[str] | None = None,
         internal_batch_size: int | None = None,
         seed: int | None = None,
+        base: BaseLike | None = None,
         **kwargs: Any,
     ) -> None:
-        how = find_protocol(preset, reduction, seed)
+        how = find_protocol(preset, reduction, seed, base)
         measured = (level,) if measured is None else tuple(measured)
         if level not in LEVELS or level not in measured:
             raise ValueError(
@@ -242,6 +244,8 @@ class AccuracyInformationCurve(_InformationCurve):
         internal_batch_size: frames per model call; None is a choice that bounds memory.
         seed: instead of the preset's 0: of the order among equals, and of the pixels that an
             interpolated base knows.
+        base: instead of the preset's, what is shown where pixels are absent: a number, a function
+            or a `captum_ext.curve.Base`; frames are rounded to 8 bits.
         kwargs: of `torchmetrics.Metric`.
 
     >>> from captum_ext import ImageClassifier
@@ -278,17 +282,21 @@ SIC = SoftmaxInformationCurve
 
 
 def find_protocol(
-    preset: str | InformationProtocol, reduction: str | None = None, seed: int | None = None
+    preset: str | InformationProtocol,
+    reduction: str | None = None,
+    seed: int | None = None,
+    base: BaseLike | None = None,
 ) -> InformationProtocol:
     """The protocol of that name, or as given, with another reduction or seed if one is named."""
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"`preset` is one of {[*PRESETS]}, but got {preset!r}.")
         preset = PRESETS[preset]
-    changes: dict[str, Any] = {} if reduction is None else {"reduction": reduction}
+    given = {"reduction": reduction, "base": base}
+    changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
     if seed is not None:
         changes["seed"] = seed
-        if isinstance(preset.base, InterpolatedBase):
+        if base is None and isinstance(preset.base, Interpolated):
             changes["base"] = dataclasses.replace(preset.base, seed=seed)
     return dataclasses.replace(preset, **changes)
 

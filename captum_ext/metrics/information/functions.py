@@ -76,7 +76,7 @@ def _curve_of(
 ) -> Curve:
     settings = {
         name: named.pop(name)
-        for name in ("reduction", "internal_batch_size", "seed")
+        for name in ("reduction", "internal_batch_size", "seed", "base")
         if name in named
     }
     metric = kind(forward_func, level, preset, sync_on_compute=False, **settings)

@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import format_baselines, format_inputs
+from captum_ext._tensors import format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import (
     CompressedSize,
+    Constant,
     Curve,
-    Frames,
     FrameSource,
     MultiScaleSimilarity,
     rank,
     read,
 )
-from captum_ext.curve.codec import from_bytes, to_bytes
+from captum_ext.curve.bases import Shown
+from captum_ext.curve.codec import in_8_bits
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.metrics.information.protocol import LEVELS, InformationProtocol
@@ -58,13 +59,8 @@ def measure(
         (maps,), finite = format_attributions(attributions, (images,), feature_mask is not None)
         ranking = rank((maps,), feature_mask, how.reduction, how.seed)
         counts = how.counts(ranking.n_features)
-        frames: FrameSource
-        if baselines is None:
-            frames = how.base.frames(images, ranking, counts)
-        else:
-            (base,) = format_baselines(baselines, (images,))
-            start, end = (from_bytes(to_bytes(image), images) for image in (base, images))
-            frames = Frames((start,), (end,), ranking, counts)
+        base = how.base if baselines is None else Constant(baselines)
+        frames = Shown(base.frames((images,), ranking, counts), (images,), counts, in_unit=True)
         found = _read(frames, how, levels, images, score)
         require_probabilities(found["probability"])
         return {**found, "finite": finite}
@@ -84,7 +80,7 @@ def _read(
             readings["entropy"] = stack.enter_context(CompressedSize(how.codec))
         readings["answers"] = lambda points, rows: answers(score, points, rows)
         if "ms_ssim" in levels:
-            similarity = MultiScaleSimilarity(from_bytes(to_bytes(images), images))
+            similarity = MultiScaleSimilarity(in_8_bits(images))
             readings["ms_ssim"] = lambda points, rows: similarity(points[0], rows)
         values = read(frames, list(readings.values()), score.chunk)
     found = {name: value.to(images.device) for name, value in zip(readings, values, strict=True)}

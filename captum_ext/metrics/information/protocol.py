@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_ext.curve import PNG, WEBP_FULL, BlurredBase, Codec, InterpolatedBase
+from captum_ext.curve import PNG, WEBP_FULL, Base, Blurred, Codec, Interpolated
+from captum_ext.curve.bases import as_base
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.registry import PRESETS as _PRESETS
 
@@ -24,7 +25,8 @@ class InformationProtocol:
 
     Args:
         name: of the preset.
-        base: what is shown where nothing is revealed.
+        base: what is shown where nothing is revealed: a `captum_ext.curve.Base`, a number or a
+            function from images to others.
         fractions: share of pixels revealed per frame, rising from 0 to 1.
         codec: whose file size measures information, for the level "entropy". Its effort decides
             the number too: the blurred base of photographs holds .30 of the original's size
@@ -39,7 +41,7 @@ class InformationProtocol:
     """
 
     name: str
-    base: BlurredBase | InterpolatedBase
+    base: Base
     fractions: tuple[float, ...]
     codec: Codec = WEBP_FULL
     n_bins: int | None = None
@@ -50,6 +52,7 @@ class InformationProtocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "base", as_base(self.base))
         f = self.fractions
         if len(f) < 2 or f[0] != 0 or f[-1] != 1 or any(b <= a for a, b in pairwise(f)):
             raise ValueError(f"`fractions` rise from 0 to 1, but got {f}.")
@@ -103,19 +106,17 @@ class InformationProtocol:
 
 
 def _unseeded(how: InformationProtocol) -> InformationProtocol:
-    base = how.base if isinstance(how.base, BlurredBase) else replace(how.base, seed=0)
+    base = replace(how.base, seed=0) if isinstance(how.base, Interpolated) else how.base
     return replace(how, seed=0, base=base)
 
 
 _XRAI = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34, 0.5, 0.75)
 
-IDGI = InformationProtocol(
-    "idgi", BlurredBase(20.0), tuple(np.linspace(0, 1, 25).tolist()), n_bins=100
-)
+IDGI = InformationProtocol("idgi", Blurred(20.0), tuple(np.linspace(0, 1, 25).tolist()), n_bins=100)
 """Yang, Wang and Bilgic (CVPR 2023): frames of the whole data set in bins of x."""
-XRAI = InformationProtocol("xrai", InterpolatedBase(0.01), (0.0, *_XRAI, 1.0), aggregate="median")
+XRAI = InformationProtocol("xrai", Interpolated(0.01), (0.0, *_XRAI, 1.0), aggregate="median")
 """PAIR's ``compute_pic_metric`` after Kapishnikov et al. (ICCV 2019): a curve per image."""
-TMLR = InformationProtocol("tmlr", BlurredBase(20.0), tuple(i / 20 for i in range(21)), codec=PNG)
+TMLR = InformationProtocol("tmlr", Blurred(20.0), tuple(i / 20 for i in range(21)), codec=PNG)
 """arXiv 2409.09043: as ``XRAI`` over a blurred base, 5 % steps and PNG."""
 
 PRESETS: Mapping[str, InformationProtocol] = _PRESETS["information"]

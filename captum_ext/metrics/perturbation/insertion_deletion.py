@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
+from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.perturbation.perturb import Perturbation, Reference, describe, perturb
 from captum_ext.registry import PRESETS
@@ -47,10 +48,19 @@ class _PerturbationMetric(CurveMetric):
         seed: int = 0,
         internal_batch_size: int | None = None,
         unit: str = "features",
+        base: BaseLike | None = None,
         **kwargs: Any,
     ) -> None:
         how = Perturbation(
-            self.inserts, n_steps, relative, reduction, reference, seed, internal_batch_size, unit
+            self.inserts,
+            n_steps,
+            relative,
+            reduction,
+            reference,
+            seed,
+            internal_batch_size,
+            unit,
+            base,
         )
         super().__init__(forward_func, **kwargs)
         self._how = how
@@ -73,7 +83,10 @@ class _PerturbationMetric(CurveMetric):
         """
         if preset not in cls.PRESETS:
             raise ValueError(f"`preset` is one of {[*cls.PRESETS]}, but got {preset!r}.")
-        return cls(forward_func, **{**cls.PRESETS[preset], **changes})
+        known = dict(cls.PRESETS[preset])
+        if "base" in changes:
+            known.pop("reference")
+        return cls(forward_func, **{**known, **changes})
 
     def update(
         self,
@@ -121,7 +134,7 @@ class _PerturbationMetric(CurveMetric):
         return {
             **super().protocol,
             **self._how.protocol,
-            "reference": (given if self.n_baselines else "") + describe(self._how.reference),
+            "reference": (given if self.n_baselines else "") + describe(self._how.absent),
             "feature_mask": f"given for {int(self.n_feature_masks)} of {n_examples} examples",
         }
 
@@ -143,6 +156,8 @@ class Insertion(_PerturbationMetric):
             or a function from the inputs to such images, as `captum_ext.curve.GaussianBlur`.
         seed: of the order among features of equal attribution.
         internal_batch_size: frames per model call; None is a choice that bounds memory.
+        base: another name of ``reference``, shared with `AIC` and `SIC`: a number, a function or
+            a `captum_ext.curve.Base`, as `captum_ext.curve.Interpolated`.
         unit: what the curve's x counts under a ``feature_mask``: "features", where a group
             counts as one whatever its size, or "elements", the share of pixels that are shown.
         kwargs: of `torchmetrics.Metric`.

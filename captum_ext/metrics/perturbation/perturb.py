@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import format_baselines, format_inputs
-from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
+from captum_ext._tensors import format_inputs
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.classifier import require_unit_images
-from captum_ext.curve import Curve, Frames, even_counts, fraction, rank, read
+from captum_ext.curve import Constant, Curve, even_counts, rank, read
+from captum_ext.curve.bases import BaseLike, Shown, as_base
 from captum_ext.curve.ranking import REDUCTIONS
-from captum_ext.curve.response import element_fraction
+from captum_ext.curve.response import element_share, share
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.score import Score
 
-Reference: TypeAlias = float | Callable[[Tensor], Tensor]
+Reference: TypeAlias = BaseLike
 NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, NO_ORIGINAL = 1, 2, 3
-UNITS = {"features": fraction, "elements": element_fraction}
+UNITS = {"features": share, "elements": element_share}
 """What the curve's x counts: features, a group as one, or the elements (pixels) they hold."""
 
 
@@ -36,6 +36,7 @@ class Perturbation:
     seed: int = 0
     internal_batch_size: int | None = None
     unit: str = "features"
+    base: BaseLike | None = None
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -44,11 +45,14 @@ class Perturbation:
             raise ValueError(f"`n_steps` counts steps, at least 1, but got {self.n_steps}.")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {self.reduction!r}.")
-        if not (isinstance(self.reference, int | float) or callable(self.reference)):
-            raise TypeError(
-                "`reference` is a number or a function from inputs to references, but got "
-                f"{type(self.reference).__name__}: tensors go to `update` as `baselines`."
-            )
+        if self.base is not None and self.reference != 0.0:
+            raise ValueError("`base` and `reference` are two names of one thing: pass one.")
+        as_base(self.absent, "reference" if self.base is None else "base")
+
+    @property
+    def absent(self) -> BaseLike:
+        """What is shown where features are absent, as it was given."""
+        return self.reference if self.base is None else self.base
 
     @property
     def reading(self) -> str:
@@ -98,14 +102,16 @@ def perturb(
     )
     with score.borrowed():
         maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
-        references = _references(how.reference, baselines, tensors)
+        base = as_base(how.absent) if baselines is None else Constant(baselines)
         ranking = rank(maps, feature_mask, how.reduction, how.seed)
         counts = even_counts(ranking.n_features, how.n_steps)
-        ends = (references, tensors) if how.inserts else (tensors, references)
-        frames = Frames(*ends, ranking, counts)
+        # Exact with ties too: the places are whole numbers, the reversal breaks none anew.
+        order = ranking if how.inserts else ranking.reversed()
+        shown = counts if how.inserts else ranking.n_features[:, None] - counts
+        frames = Shown(base.frames(tensors, order, shown), tensors, shown)
         (answers,) = read(frames, [score], score.chunk)
         require_probabilities(answers)
-        return _curve(how, UNITS[how.unit](frames), answers, finite)
+        return _curve(how, UNITS[how.unit](ranking, counts), answers, finite)
 
 
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:
@@ -117,18 +123,3 @@ def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Cur
     y = y.masked_fill((codes != 0)[:, None], torch.nan)
     curve = Curve(x, y)
     return curve.relative(original) if how.relative else curve, codes
-
-
-def _references(reference: Reference, baselines: Baselines, inputs: Tensors) -> Tensors:
-    if baselines is not None:
-        return format_baselines(baselines, inputs)
-    if isinstance(reference, int | float):
-        return format_baselines((reference,) * len(inputs), inputs)
-    made = tuple(reference(x.clone()) for x in inputs)
-    for image, x in zip(made, inputs, strict=True):
-        if image.shape != x.shape:
-            raise ValueError(
-                f"`reference` must keep the inputs' shape {tuple(x.shape)}, but gave "
-                f"{tuple(image.shape)}."
-            )
-    return tuple(image.detach().to(x) for image, x in zip(made, inputs, strict=True))
