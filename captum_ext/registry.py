@@ -143,7 +143,7 @@ METRICS: Table[Callable[..., Any]] = Table(
     "metrics",
     {
         name: Late(f"captum_ext.evaluation.catalog:{name}")
-        for name in ("insertion", "deletion", "information", "localization")
+        for name in ("insertion", "deletion", "road", "information", "localization")
     },
 )
 """From a model and a `captum_ext.evaluation.Reading` to the metrics of a name."""

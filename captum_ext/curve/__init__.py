@@ -12,6 +12,7 @@ from captum_ext.curve.bases import (
 from captum_ext.curve.codec import PNG, WEBP, WEBP_FULL, Codec, CompressedSize
 from captum_ext.curve.curve import Curve
 from captum_ext.curve.frames import Frames, FrameSource, even_counts, read
+from captum_ext.curve.imputation import NoisyLinear
 from captum_ext.curve.ms_ssim import MultiScaleSimilarity, ms_ssim
 from captum_ext.curve.ranking import Ranking, rank
 from captum_ext.curve.response import fraction, probability_and_correctness
@@ -31,6 +32,7 @@ __all__ = [
     "GaussianBlur",
     "Interpolated",
     "MultiScaleSimilarity",
+    "NoisyLinear",
     "Ranking",
     "even_counts",
     "fraction",

@@ -136,18 +136,12 @@ class Shown:
                 f"`make` gave {shapes}."
             )
         frames = tuple(m.detach().to(x) for m, x in zip(made, self.inputs, strict=True))
-        self._check_values(frames, rows)
+        self._check_values(frames)
         return tuple(map(in_8_bits, frames)) if self.in_unit else frames
 
-    @cached_property
-    def _finite(self) -> Tensor:
-        return _finite(self.inputs)
-
-    def _check_values(self, frames: Tensors, rows: Tensor) -> None:
-        if (self._finite[rows] & ~_finite(frames)).any():
-            raise ValueError(
-                "The frames of a base must be finite where the inputs are, but hold nan or inf."
-            )
+    def _check_values(self, frames: Tensors) -> None:
+        if not all(x.isfinite().all() for x in frames):
+            raise ValueError("The frames of a base must be finite, but hold nan or inf.")
         if self.in_unit and any(((x < 0) | (x > 1)).any() for x in frames):
             low, high = (float(f(frames[0])) for f in (torch.min, torch.max))
             raise ValueError(
@@ -156,11 +150,7 @@ class Shown:
             )
 
 
-def _finite(tensors: Tensors) -> Tensor:
-    return torch.stack([x.isfinite().flatten(1).all(1) for x in tensors]).all(0)
-
-
-def _images(inputs: Tensors, base: object) -> Tensor:
+def images_of(inputs: Tensors, base: object) -> Tensor:
     """The one tensor of images that a base of images needs."""
     if len(inputs) != 1 or inputs[0].dim() != 4 or not inputs[0].is_floating_point():
         kinds = [(tuple(x.shape), x.dtype) for x in inputs]
@@ -185,7 +175,7 @@ class Blurred:
 
     def frames(self, inputs: Tensors, ranking: Ranking, counts: Tensor) -> FrameSource:
         """Frames of images, (N, C, H, W) in [0, 1]; all are rounded to 8 bits."""
-        images = _images(inputs, self)
+        images = images_of(inputs, self)
         sharp = to_bytes(images)
         base = np.stack([self._blur(image) for image in sharp])
         start, end = (from_bytes(levels, images) for levels in (base, sharp))
@@ -214,7 +204,7 @@ class Interpolated:
 
     def frames(self, inputs: Tensors, ranking: Ranking, counts: Tensor) -> FrameSource:
         """Frames of images, (N, C, H, W) in [0, 1]; all are rounded to 8 bits."""
-        images = _images(inputs, self)
+        images = images_of(inputs, self)
         return InterpolatedFrames(images, self.known(*images.shape[2:]), ranking, counts)
 
     def known(self, height: int, width: int) -> Mask:

@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 
 from captum_ext._typing import Forward
 from captum_ext.curve import GaussianBlur
-from captum_ext.metrics import Deletion, Insertion, Localization, information_metrics
+from captum_ext.metrics import ROAD, Deletion, Insertion, Localization, information_metrics
 from captum_ext.registry import METRICS, PRESETS, REFERENCES, Table
 
 Columns: TypeAlias = dict[str, Metric | MetricCollection]
@@ -114,6 +114,21 @@ def _perturbation(name: str, kind: Any, model: Forward, reading: Reading) -> Col
     return {
         f"{name}{suffix}": kind(model, **{**settings, "reduction": reduction})
         for suffix, reduction in READINGS.items()
+    }
+
+
+def road(model: Forward, reading: Reading) -> Columns:
+    """ROAD in both orders, signed and absolute, by the probability: images are often few."""
+    settings: dict[str, Any] = {
+        "reading": "probability",
+        **(reading.settings or {}),
+        "seed": reading.seed,
+        "internal_batch_size": reading.internal_batch_size,
+    }
+    return {
+        f"road_{order}{suffix}": ROAD(model, **{**settings, "order": order, "reduction": how})
+        for order in ("morf", "lerf")
+        for suffix, how in READINGS.items()
     }
 
 

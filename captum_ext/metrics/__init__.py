@@ -27,6 +27,7 @@ from captum_ext.metrics.perturbation.functions import (
     insertion_curve,
 )
 from captum_ext.metrics.perturbation.insertion_deletion import Deletion, Insertion
+from captum_ext.metrics.perturbation.road import ROAD, road
 from captum_ext.metrics.sanity.checks import ParameterRandomization
 from captum_ext.metrics.sanity.data_randomization import DataRandomization
 from captum_ext.metrics.sanity.impostors import impostors
@@ -38,6 +39,7 @@ from captum_ext.metrics.sanity.similarity import register_similarity
 __all__ = [
     "AIC",
     "INFORMATION_PRESETS",
+    "ROAD",
     "SIC",
     "AccuracyInformationCurve",
     "Comparison",
@@ -66,6 +68,7 @@ __all__ = [
     "matched_normal",
     "plot_cascade",
     "register_similarity",
+    "road",
     "softmax_information_curve",
     "train_on_permuted_labels",
 ]
