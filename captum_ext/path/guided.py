@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
 from captum_ext.path.base import Knot, Path
 from captum_ext.score import Score
@@ -16,8 +18,11 @@ from captum_ext.score import Score
 # Gradients closer than this are one tie: on a constant baseline a convolution's gradients are
 # equal but for rounding, and rounding must not choose the path.
 _TIE = 1e-8
-# When the distance left is this near its goal, relative to it or absolute, a step is done.
-_CLOSE = 1e-9
+# Asking an accelerator whether all are done stalls it, so it is asked once in so many rounds: not
+# at all for the default fraction, which needs four.
+_ROUNDS_UNASKED = 4
+# Of more features than this, one order statistic costs the CPU less than sorting them all.
+_MANY = 4096
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class GuidedPath(Path):
     At step j of n the L1 distance to the input must fall to ``1 - j/n`` of the whole. The
     ``fraction`` of features with the smallest absolute gradient moves first, then the next,
     until it has; no feature is further than ``max_dist`` from the straight line. The gradient
-    is taken once a step. Arithmetic is in float64, whatever the model's type.
+    is taken once a step. Arithmetic is in float64 (float32 on MPS), whatever the model's type.
 
     Args:
         fraction: share of all features moved together, in (0, 1].
@@ -59,7 +64,8 @@ class GuidedPath(Path):
         self, score: Score, baselines: Tensors, inputs: Tensors, n_steps: int
     ) -> Iterator[Knot]:
         """Yields ``n_steps + 1`` knots, one model call for the whole batch per step."""
-        start, end = _flatten(baselines), _flatten(inputs)
+        wide = accumulation_dtype(inputs[0].device)
+        start, end = _flatten(baselines).to(wide), _flatten(inputs).to(wide)
         distance = (end - start).abs()
         # A feature equal to its baseline is finished from the start.
         progress = (distance == 0).to(distance)
@@ -67,44 +73,82 @@ class GuidedPath(Path):
             point = _unflatten(torch.lerp(start, end, progress), inputs)
             value, gradient = score.with_gradient(point)
             yield Knot(point, value, gradient, score)
-            size = _flatten(gradient).abs()
+            # Compared in the inputs' type, which loses nothing: a gradient is no finer.
+            size = _flatten(tuple(g.to(x) for g, x in zip(gradient, inputs, strict=True))).abs_()
             progress = self._advance(progress, distance, size, (step + 1) / n_steps)
         yield Knot(_unflatten(end, inputs), score=score)
 
     def _advance(self, progress: Tensor, distance: Tensor, size: Tensor, t: float) -> Tensor:
         """How far each feature, (N, F), has come after the step that ends at ``t``."""
         lowest, highest = max(t - self.max_dist, 0.0), min(t + self.max_dist, 1.0)
-        goal = distance.sum(1) * (1 - t)
-        # What is missing to the lower bound counts even when the goal is met already.
         progress = progress.clamp(min=lowest)
-        left = (distance * (1 - progress)).sum(1)
-        active = ~torch.isclose(left, goal, rtol=_CLOSE, atol=_CLOSE)
-        # Each round finishes a fraction of all features, so the rounds are few.
-        for _ in range(math.ceil(1 / self.fraction) + 1):
-            if not active.any():
-                break
-            chosen = self._smallest(size.masked_fill(progress >= highest, torch.inf))
-            chosen &= active[:, None]
-            way = torch.where(chosen, highest - progress, 0.0)
-            reach = (distance * way).sum(1)
-            share = torch.where(reach > 0, (left - goal) / reach, 1.0).clamp(max=1.0)
-            full = (share == 1.0)[:, None]
-            progress = torch.where(chosen & full, highest, progress + way * share[:, None])
-            left = (distance * (1 - progress)).sum(1)
-            active &= full[:, 0] & ~torch.isclose(left, goal, rtol=_CLOSE, atol=_CLOSE)
-        return progress
+        way = highest - progress
+        # Small differences are added up instead of two large sums subtracted: exact in float32.
+        missing = (distance * (t - progress)).sum(1, keepdim=True)
+        # Infinity where no way is left: arithmetic takes a tenth of the time of a choice by mask.
+        size = torch.maximum(size, (way > 0).to(size).reciprocal_().sub_(1))
+        whole, last, share = self._groups(size, distance * way, missing)
+        part = torch.maximum((size <= whole).to(way), (size <= last).to(way).mul_(share))
+        # At a part of 1 exactly `highest`, at 0 exactly where it was.
+        return torch.lerp(progress, torch.full_like(missing, highest), part)
 
-    def _smallest(self, size: Tensor) -> Tensor:
-        """Which features, (N, F), are among the smallest; the quantile counts all of them."""
-        k = int(self.fraction * (size.shape[1] - 1)) + 1
-        threshold = size.kthvalue(k, dim=1, keepdim=True).values
-        return (size <= threshold * (1 + _TIE)) & size.isfinite()
+    def _groups(
+        self, size: Tensor, reach: Tensor, missing: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """How large gradients are of features that go all their way, and of the last group's.
+
+        Also the share of its way that the last group goes; all (N, 1), -1 where there is no group.
+        """
+        n_features = size.shape[1]
+        k = int(self.fraction * (n_features - 1)) + 1
+        select = _selection(size)
+        whole = last = torch.full_like(missing, -1).to(size)
+        share = before = torch.zeros_like(missing)
+        rank = torch.zeros_like(missing, dtype=torch.long)
+        unmet = missing > 0
+        # Each round takes k more features, and those tied with them: the paper's quantile counts
+        # all features, also those that have no way left.
+        for round_ in range(math.ceil(n_features / k)):
+            if _may_ask(round_, size.device) and not unmet.any():
+                break
+            here = select((rank + k).clamp(max=n_features)) * (1 + _TIE)
+            here = here.clamp(max=torch.finfo(size.dtype).max)
+            chosen = size <= here
+            reached = torch.linalg.vecdot(chosen.to(reach), reach)[:, None]
+            rank = chosen.sum(1, keepdim=True)
+            ends = unmet & (reached >= missing)
+            last = torch.where(ends, here, last)
+            share = torch.where(ends, (missing - before) / (reached - before), share)
+            unmet = unmet & ~ends
+            whole = torch.where(unmet, here, whole)
+            before = reached
+        return whole, last, share
+
+
+def _may_ask(round_: int, device: torch.device) -> bool:
+    return device.type == "cpu" or (round_ > 0 and round_ % _ROUNDS_UNASKED == 0)
+
+
+def _selection(size: Tensor) -> Callable[[Tensor], Tensor]:
+    """Gives each row's value, (N, 1), at ranks (N, 1) that count from 1."""
+    if size.device.type == "cpu" and size.shape[1] > _MANY:
+        # NumPy selects by vector instructions, in a tenth of the time of `kthvalue`, which MPS
+        # has not.
+        rows = size.numpy()
+
+        def selected(ranks: Tensor) -> Tensor:
+            places = (ranks - 1).flatten().tolist()
+            found = [np.partition(row, at)[at] for row, at in zip(rows, places, strict=True)]
+            return size.new_tensor(found)[:, None]
+
+        return selected
+    ordered = size.sort(dim=1).values
+    return lambda ranks: ordered.gather(1, ranks - 1)
 
 
 def _flatten(tensors: Tensors) -> Tensor:
-    """All features of each example in float64, (N, F); on the CPU where a device has none."""
-    device = torch.device("cpu") if tensors[0].device.type == "mps" else tensors[0].device
-    return torch.cat([x.to(device, torch.float64).flatten(1) for x in tensors], dim=1)
+    """All features of each example, (N, F), on the first tensor's device."""
+    return torch.cat([x.to(tensors[0].device).flatten(1) for x in tensors], dim=1)
 
 
 def _unflatten(flat: Tensor, like: Tensors) -> Tensors:

@@ -58,3 +58,15 @@ def test_a_fraction_of_one_feature_still_arrives(model):
     torch.testing.assert_close(points[-1], inputs.double())
     left = (points[1] - inputs).abs().flatten(1).sum(1) / inputs.flatten(1).sum(1)
     torch.testing.assert_close(left, torch.full_like(left, 2 / 3))
+
+
+@pytest.mark.parametrize("fraction", [0.07, 0.25])
+def test_selecting_and_sorting_walk_the_same_path(fraction, model, monkeypatch):
+    inputs = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    # Half of the image has no gradient: a tie that is larger than a group.
+    models = (model, lambda x: model(x * (torch.arange(40) < 20)))
+    path = GuidedPath(fraction, 0.3)
+    selected = [walk(path, one, inputs, 4) for one in models]
+    monkeypatch.setattr("captum_ext.path.guided._MANY", 10**9)
+    for one, points in zip(models, selected, strict=True):
+        assert torch.equal(walk(path, one, inputs, 4), points)
