@@ -17,6 +17,15 @@ def accumulation_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def moved(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The tensor on a device in a type, changed where both types exist: MPS has no float64.
+
+    >>> moved(torch.ones(1), torch.device("cpu"), torch.float64)
+    tensor([1.], dtype=torch.float64)
+    """
+    return x.to(device).to(dtype) if x.device.type == "mps" else x.to(dtype).to(device)
+
+
 def format_inputs(inputs: Inputs, needs_gradient: bool = True) -> Tensors:
     """Copies of the tensors of `inputs` as a tuple, checked: finite, one batch size.
 

@@ -11,6 +11,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import moved
 from captum_ext._typing import Tensors
 from captum_ext.curve.bases import images_of
 from captum_ext.curve.frames import FrameSource
@@ -79,10 +80,9 @@ class _ImputedFrames:
         sharp = self.images[rows].detach().cpu().double()
         pairs = zip(sharp, shown, strict=True)
         made = torch.stack([self._filled(image, known) for image, known in pairs])
-        frames = torch.where(
-            shown.to(rows.device)[:, None], self.images[rows], made.to(self.images)
-        )
-        return (frames,)
+        given = self.images[rows]
+        imputed = moved(made, given.device, given.dtype)
+        return (torch.where(shown.to(rows.device)[:, None], given, imputed),)
 
     def _filled(self, image: Tensor, known: Tensor) -> Tensor:
         return (torch.from_numpy(impute(image.numpy(), known.numpy())) + self._noise).clamp(0, 1)

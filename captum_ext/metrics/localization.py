@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchvision.tv_tensors import BoundingBoxes
 
-from captum_ext._tensors import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.metrics.base.means import TableMetric
 
@@ -90,7 +90,7 @@ def _pointing_game(maps: Tensor, inside: Tensor, tolerance: float) -> Tensor:
         _hits(image == image.max(), mask, tolerance)
         for image, mask in zip(maps, inside, strict=True)
     ]
-    return torch.stack(hits).to(maps)
+    return moved(torch.stack(hits), maps.device, maps.dtype)
 
 
 def _hits(maxima: Tensor, mask: Tensor, tolerance: float) -> Tensor:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import moved
 from captum_ext._typing import Tensors
 from captum_ext.path.base import FixedPath
 
@@ -81,18 +82,19 @@ def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
     """
     lead = (len(sigmas), *[1] * (images.dim() - 2))
     height, width = images.shape[-2:]
-    rows = torch.stack([_band(height, sigma) for sigma in sigmas]).to(images)
-    columns = torch.stack([_band(width, sigma) for sigma in sigmas]).to(images)
+    rows, columns = (_bands(side, sigmas, images) for side in (height, width))
     return rows.view(*lead, height, height) @ images @ columns.view(*lead, width, width)
 
 
-def _band(size: int, sigma: float) -> Tensor:
-    """The symmetric matrix, (size, size), that blurs a line of pixels."""
-    radius = int(_TRUNCATE * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / max(sigma, 1e-6)) ** 2)
-    kernel = kernel / kernel.sum()
-    places = torch.arange(size)
-    distance = (places[:, None] - places[None, :]).abs()
-    inside = kernel[radius + distance.clamp(max=radius)]
-    return torch.where(distance <= radius, inside, 0.0)
+def _bands(size: int, sigmas: list[float], like: Tensor) -> Tensor:
+    """The symmetric matrices, (len(sigmas), size, size), that blur a line of pixels.
+
+    Weights by distance are made in float64 on the CPU, the large matrices where they are used.
+    """
+    sigma = torch.tensor(sigmas, dtype=torch.float64)[:, None]
+    radius = (_TRUNCATE * sigma + 0.5).floor()
+    distance = torch.arange(max(size, int(radius.max()) + 1), dtype=torch.float64)
+    weight = torch.exp(-0.5 * (distance / sigma.clamp(min=1e-6)) ** 2) * (distance <= radius)
+    weight /= 2 * weight.sum(1, keepdim=True) - weight[:, :1]
+    places = torch.arange(size, device=like.device)
+    return moved(weight, like.device, like.dtype)[:, (places[:, None] - places).abs()]

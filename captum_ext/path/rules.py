@@ -47,7 +47,8 @@ def _is_flat(gradient: Tensors) -> Tensor:
 
 
 def _choose(flat: Tensor, old: Tensors, new: Tensors) -> Tensors:
-    if not flat.any():
+    # An accelerator is not asked at each step, which would stall it; the CPU is spared the copy.
+    if flat.device.type == "cpu" and not flat.any():
         return new
     return tuple(_where(flat, a, b) for a, b in zip(old, new, strict=True))
 

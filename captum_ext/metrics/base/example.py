@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import accumulation_dtype
+from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext._torchmetrics import OpenMetric, is_gathered, state_names
 
 
@@ -60,7 +60,8 @@ class ExampleMetric(OpenMetric):
         # Flat, so that a process without data has parts of as many dimensions to gather.
         for name, part in rows.items():
             parts = getattr(self, name)
-            parts.append(part.detach().to(self._empty(name)).flatten())
+            like = self._empty(name)
+            parts.append(moved(part.detach(), like.device, like.dtype).flatten())
             # Many small tensors would keep freed memory between them from being used again.
             while len(parts) > 1 and len(parts[-2]) <= len(parts[-1]):
                 parts[-2:] = [torch.cat(parts[-2:])]

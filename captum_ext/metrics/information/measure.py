@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import format_inputs
+from captum_ext._tensors import accumulation_dtype, format_inputs, moved
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import (
     CompressedSize,
@@ -83,7 +83,8 @@ def _read(
             similarity = MultiScaleSimilarity(in_8_bits(images))
             readings["ms_ssim"] = lambda points, rows: similarity(points[0], rows)
         values = read(frames, list(readings.values()), score.chunk)
-    found = {name: value.to(images.device) for name, value in zip(readings, values, strict=True)}
+    device, pairs = images.device, zip(readings, values, strict=True)
+    found = {name: moved(value, device, accumulation_dtype(device)) for name, value in pairs}
     given = found.pop("answers")
     return {**found, "probability": given[..., 0], "correct": correctness(given)}
 

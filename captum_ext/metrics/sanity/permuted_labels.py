@@ -62,7 +62,7 @@ def train_on_permuted_labels(
             f"`n_epochs` and `batch_size` are at least 1, but got {n_epochs} and {batch_size}."
         )
     generator = torch.Generator().manual_seed(seed)
-    wrong = labels[torch.randperm(len(labels), generator=generator)]
+    wrong = labels[torch.randperm(len(labels), generator=generator)].to(inputs.device)
     accuracy = 0.0
     with (
         # Tensors made in inference mode never have gradients.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
+from captum_ext._tensors import moved
 from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
 from captum_ext.metrics.sanity.made_method import as_tuple, copies_of
@@ -34,7 +35,7 @@ def matched_normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
     if parameter.is_complex():
         parts = torch.view_as_real(parameter.detach().resolve_conj())
         return torch.view_as_complex(matched_normal(parts, generator))
-    values = parameter.detach().double().cpu()
+    values = parameter.detach().cpu().double()
     mean, std = values.mean(), values.std(unbiased=False)
     std = torch.where(std > 0, std, torch.where(mean != 0, mean.abs() / 10, 0.01))
     return mean + std * torch.randn(values.shape, generator=generator, dtype=torch.float64)
@@ -71,7 +72,7 @@ def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initializer
                 f"{tuple(fresh.shape)}."
             )
         with torch.no_grad():
-            parameter.copy_(fresh)
+            parameter.copy_(moved(fresh, parameter.device, parameter.dtype))
     forget_casts()
 
 

@@ -1,0 +1,180 @@
+"""Every method and metric on another device gives the CPU's numbers there, without a GPU."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from captum.attr import IntegratedGradients, Saliency
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from captum_ext import ImageClassifier, metrics as T
+from captum_ext.attr import (
+    IDGI,
+    IGOS,
+    RISE,
+    BlurIG,
+    Configured,
+    GradCam,
+    GuidedIG,
+    IGOSPlus,
+    IGOSPlusPlus,
+    MeaningfulPerturbation,
+)
+from captum_ext.attr.guided_backprop import GuidedGradCam
+from tests.devices.pretended_device import PretendedDevice, There
+
+GENERATOR = torch.Generator().manual_seed(0)
+IMAGES, BASE = (torch.rand(3, 3, 32, 32, generator=GENERATOR) for _ in range(2))
+MAPS = torch.randn(3, 3, 32, 32, generator=GENERATOR)
+INSIDE = torch.zeros(3, 32, 32)
+INSIDE[:, 8:20, 6:22] = 1
+GROUPS = (torch.arange(32)[:, None] // 8 * 4 + torch.arange(32)[None] // 8).view(1, 1, 32, 32)
+METHODS = {
+    "guided": lambda m: Configured(GuidedIG(m), n_steps=3),
+    "blur": lambda m: Configured(BlurIG(m, 4.0), n_steps=3),
+    "idgi": lambda m: Configured(IDGI(IntegratedGradients(m)), n_steps=3),
+    "idgi-guided": lambda m: Configured(IDGI(GuidedIG(m)), n_steps=3),
+    "igos": lambda m: Configured(IGOS(m, 8), n_iter=2),
+    "igos+": lambda m: Configured(IGOSPlus(m, 8), n_iter=1),
+    "igos++": lambda m: Configured(IGOSPlusPlus(m, 8), n_iter=2, feature_mask=GROUPS),
+    "published": lambda m: Configured(IGOSPlusPlus.published(m, 8), n_iter=1, n_steps=3),
+    "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=2),
+    "rise": lambda m: Configured(RISE(m, 4), n_masks=9, perturbations_per_eval=4),
+    "grad-cam": GradCam,
+    "guided-grad-cam": GuidedGradCam,
+}
+METRICS = {
+    "insertion": lambda m, put: (T.Insertion(m, n_steps=3), (put(IMAGES), put(MAPS), BASE, 1)),
+    "deletion": lambda m, put: (
+        T.Deletion(m, n_steps=3),
+        (put(IMAGES), put(MAPS), None, 1, None, GROUPS),
+    ),
+    "road": lambda m, put: (T.ROAD(m), (put(IMAGES), put(MAPS), 1)),
+    "aic": lambda m, put: (T.AIC(m), (put(IMAGES), put(MAPS), None, 1)),
+    "sic": lambda m, put: (T.SIC(m, "entropy", "xrai"), (put(IMAGES), MAPS, None, 1)),
+    "localization": lambda m, put: (T.Localization(), (put(MAPS), INSIDE)),
+    "parameters": lambda m, put: (T.ParameterRandomization(Saliency), (m, put(IMAGES), 1)),
+    "labels": lambda m, put: (T.DataRandomization(Saliency), (m, m, put(IMAGES), 1)),
+}
+SLOW = ("parameters", "labels")
+
+
+def network():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(1350, 5)
+    )
+    return ImageClassifier(net.eval(), [0.5] * 3, [0.25] * 3).eval()
+
+
+MODEL = network()
+
+
+@pytest.fixture(params=["cuda:0", "mps"])
+def there(request):
+    with PretendedDevice(request.param) as device, warnings.catch_warnings():
+        # Masks of so few iterations may delete nothing.
+        warnings.simplefilter("ignore")
+        yield device
+
+
+def same(found, wanted, device):
+    for got, want in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
+        assert got.device == device
+        got = got.held if isinstance(got, There) else got
+        torch.testing.assert_close(
+            got, want, rtol=1e-3, atol=1e-4, equal_nan=True, check_dtype=False
+        )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_maps_there_as_on_the_cpu(there, name):
+    # A target is left where it is, as a user's labels often are.
+    target = [0, 2, 4] if there.device.type == "mps" else torch.tensor([0, 2, 4])
+    with _disable_current_modes():
+        wanted = METHODS[name](MODEL).attribute(IMAGES, target=target)
+    method = METHODS[name](there.put(copy.deepcopy(MODEL)))
+    same(method.attribute(there.put(IMAGES), target=target), wanted, there.device)
+
+
+def test_targets_may_lie_on_either_device(there):
+    method = IDGI(IntegratedGradients(there.put(copy.deepcopy(MODEL))))
+    found = [
+        method.attribute(there.put(IMAGES), target=target, n_steps=2).held
+        for target in (torch.tensor([2, 2, 2]), there.put(torch.tensor([2, 2, 2])), 2)
+    ]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [(name, moved) for name in METRICS for moved in (True, False) if moved or name not in SLOW],
+)
+def test_a_metric_scores_there_as_on_the_cpu(there, name, moved):
+    with _disable_current_modes():
+        metric, data = METRICS[name](MODEL, lambda t: t)
+        metric.update(*data)
+        wanted = metric.compute()
+    metric, data = METRICS[name](there.put(copy.deepcopy(MODEL)), there.put)
+    metric = metric.to(there.device) if moved else metric
+    metric.update(*data)
+    same(metric.compute(), wanted, there.device if moved else torch.device("cpu"))
+
+
+def test_training_takes_labels_from_the_cpu(there):
+    model = there.put(copy.deepcopy(MODEL))
+    trained, _ = T.train_on_permuted_labels(
+        model, there.put(IMAGES), torch.tensor([0, 2, 4]), n_epochs=1, show_progress=False
+    )
+    assert all(p.device == there.device for p in trained.parameters())
+
+
+class Noted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x.flatten(1) ** 2
+
+
+def syncs(method, n_steps):
+    """Host-device synchronizations, copies to the host among them, and model calls."""
+    noted = Noted().eval()
+    with PretendedDevice("cuda:0") as device:
+        images, target = device.put(IMAGES), device.put(torch.tensor([0, 1, 2]))
+        device.syncs.clear()
+        METHODS[method](noted).attribute(
+            images, target=target, n_steps=n_steps, internal_batch_size=12
+        )
+        return sum(device.syncs.values()), noted.calls
+
+
+@pytest.mark.parametrize("name", ["guided", "blur", "idgi", "idgi-guided"])
+def test_a_model_call_stalls_the_device_once(name):
+    (few, calls), (many, more_calls) = syncs(name, 8), syncs(name, 16)
+    assert more_calls > calls
+    # That values and gradients are finite is asked at each call, and nothing else.
+    assert many - few <= more_calls - calls
+
+
+def test_the_pretended_device_counts_and_refuses():
+    with PretendedDevice("mps") as device:
+        x = device.put(torch.ones(2))
+        assert bool((x > 0).all())
+        assert len(x[x > 0]) == 2
+        assert x.cpu().tolist() == [1, 1]
+        assert sum(device.syncs.values()) >= 3
+        with pytest.raises(RuntimeError, match="same device"):
+            x + torch.ones(2)
+        with pytest.raises(TypeError, match="float64"):
+            x.double()
+        with pytest.raises(TypeError, match="float64"):
+            x.to("cpu", torch.float64)
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.rand(2, device=device.device, generator=torch.Generator())
