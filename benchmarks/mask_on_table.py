@@ -21,7 +21,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MaskAttribution
-from captum_ext.mask import FeatureGroups, IntegratedGradient, MaskProblem
+from captum_ext.mask import FeatureGroups, IntegratedGradient
+from captum_ext.mask.advanced import MaskProblem
 from captum_ext.score import Score
 
 METHODS = {"I-GOS": IGOS, "iGOS+": IGOSPlus, "iGOS++": IGOSPlusPlus}

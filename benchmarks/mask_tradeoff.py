@@ -33,7 +33,8 @@ from torchvision.transforms.functional import to_tensor
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MaskAttribution
-from captum_ext.mask import Backtracking, Here, Move, adam, blurred
+from captum_ext.mask import Backtracking, adam, blurred
+from captum_ext.mask.advanced import MaskState, StepResult
 
 METHODS = {"I-GOS": IGOS, "iGOS+": IGOSPlus, "iGOS++": IGOSPlusPlus}
 STEPS: dict[str, Callable[[], Any]] = {"search": Backtracking, "adam": lambda: adam(0.1)}
@@ -46,7 +47,7 @@ class Watched:
         self.step, self.start, self.checkpoints, self.n = step, step.start, checkpoints, n
         self.iteration, self.masks = 0, {}
 
-    def __call__(self, here: Here, *rest: Any) -> Move:
+    def __call__(self, here: MaskState, *rest: Any) -> StepResult:
         move = self.step(here, *rest)
         self.iteration += 1
         if self.iteration in self.checkpoints and len(move.masks) == self.n:

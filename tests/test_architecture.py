@@ -8,7 +8,7 @@ from torch import nn
 from torchmetrics import Metric, SumMetric
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
-_BASE = {"_typing", "_text", "_random", "_launch", "registry"}
+_BASE = {"_typing", "_text", "_random", "_launch", "_moved", "registry"}
 _LIBRARY = {*_BASE, "_captum", "_tensors", "score", "blur", "maps", "classifier"}
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
@@ -16,6 +16,7 @@ ALLOWED = {
     "_text": set(),
     "_random": set(),
     "_launch": set(),
+    "_moved": set(),
     "registry": set(),
     "_transform": set(),
     "_weights": set(),

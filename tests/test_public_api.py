@@ -4,13 +4,26 @@ import doctest
 import importlib
 import inspect
 import re
+import warnings
 from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
+from captum_ext._moved import MOVED
+
 ROOT = Path(__file__).parents[1]
-FOLDERS = ["", ".attr", ".path", ".mask", ".curve", ".metrics", ".evaluation", ".viz"]
+FOLDERS = [
+    "",
+    ".attr",
+    ".path",
+    ".mask",
+    ".mask.advanced",
+    ".curve",
+    ".metrics",
+    ".evaluation",
+    ".viz",
+]
 NAMES = [
     (f"captum_ext{folder}", name)
     for folder in FOLDERS
@@ -88,3 +101,33 @@ def test_every_command_and_option_of_the_catalog_is_documented():
 
     page = (ROOT / "docs" / "reference" / "command.md").read_text()
     assert [name for name in METHODS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [(module, old, new) for module, names in MOVED.items() for old, new in names.items()],
+)
+def test_a_name_that_moved_is_still_found_where_it_was(module, old, new):
+    place, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=re.escape(f"{module}.{old} is now {new};")) as said:
+        found = getattr(importlib.import_module(module), old)
+    assert found is getattr(importlib.import_module(place), name)
+    assert said[0].filename == __file__
+    public = {folder for folder, _ in NAMES}
+    assert (place, name) in NAMES or place not in public
+
+
+@pytest.mark.parametrize("module", MOVED)
+def test_a_star_import_and_dir_find_no_moved_names(module):
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(f"from {module} import *", names)
+        listed = {*names, *dir(importlib.import_module(module))}
+    assert not listed & {*MOVED[module]}
+
+
+def test_a_name_that_never_was_is_an_error():
+    for module in MOVED:
+        with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
+            _ = importlib.import_module(module).nothing

@@ -23,16 +23,14 @@ from captum_ext.mask import (
     TV,
     Backtracking,
     BilateralTV,
-    Deletion,
-    Insertion,
+    DeletionTerm,
+    InsertionTerm,
     IntegratedGradient,
     MaskGrid,
     Noise,
-    PublishedBacktracking,
-    PublishedBilateralTV,
-    PublishedL1,
     Step,
 )
+from captum_ext.mask.advanced import PublishedBacktracking, PublishedBilateralTV, PublishedL1
 
 __all__ = ["IGOS", "IGOSPlus", "IGOSPlusPlus"]
 
@@ -80,7 +78,7 @@ class IGOS(MaskAttribution):
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),
-            terms=(Deletion(),),
+            terms=(DeletionTerm(),),
             regularizers=(L1(l1_weight), TV(tv_weight)),
             direction=IntegratedGradient(),
             step=step or Backtracking(),
@@ -138,7 +136,7 @@ class IGOSPlus(MaskAttribution):
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),
-            terms=(Deletion(), Insertion()),
+            terms=(DeletionTerm(), InsertionTerm()),
             regularizers=(L1(l1_weight), BilateralTV(tv_weight)),
             direction=IntegratedGradient(),
             step=step or Backtracking(),
@@ -195,7 +193,12 @@ class IGOSPlusPlus(MaskAttribution):
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),
-            terms=(Deletion((0,)), Insertion((1,)), Deletion((0, 1)), Insertion((0, 1))),
+            terms=(
+                DeletionTerm((0,)),
+                InsertionTerm((1,)),
+                DeletionTerm((0, 1)),
+                InsertionTerm((0, 1)),
+            ),
             regularizers=(L1(l1_weight), BilateralTV(tv_weight)),
             direction=IntegratedGradient(),
             step=step or Backtracking(),

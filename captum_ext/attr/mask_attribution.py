@@ -14,20 +14,17 @@ from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.mask import (
-    Deletion,
-    Descent,
+    DeletionTerm,
     Direction,
     FeatureGroups,
     Grid,
-    Here,
-    MaskProblem,
     Noise,
     Regularizer,
     Step,
     Term,
     blurred,
-    descend,
 )
+from captum_ext.mask.advanced import Descent, MaskProblem, MaskState, descend
 from captum_ext.mask.descent import require_iteration
 from captum_ext.score import Score
 
@@ -78,12 +75,12 @@ class MaskAttribution(GradientAttribution):
         multiply: what the map is 1 minus: the product of the "enlarged" masks, as the model sees
             it, or of the masks' "cells", enlarged afterwards.
 
-    >>> from captum_ext.mask import L1, TV, Deletion, Gradient, Insertion, MaskGrid, adam
+    >>> from captum_ext.mask import L1, TV, DeletionTerm, Gradient, InsertionTerm, MaskGrid, adam
     >>> images = torch.rand(2, 3, 16, 16)
     >>> method = MaskAttribution(
     ...     lambda x: x[:, :, 4:8, 4:8].mean((1, 2, 3)),
     ...     grid=MaskGrid(8),
-    ...     terms=(Deletion(), Insertion()),
+    ...     terms=(DeletionTerm(), InsertionTerm()),
     ...     regularizers=(L1(0.1), TV(0.01)),
     ...     direction=Gradient(),
     ...     step=adam(0.1),
@@ -213,14 +210,14 @@ class MaskAttribution(GradientAttribution):
             self.gradient_func,
             internal_batch_size,
         )
-        first: list[Here] = []
+        first: list[MaskState] = []
         with (
             score.borrowed(),
             tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar,
         ):
             problem = self._problem(score, grid, examples, baselines)
 
-            def progress(iteration: int, here: Here) -> None:
+            def progress(iteration: int, here: MaskState) -> None:
                 if iteration == 0:
                     first.append(here)
                     _warn_of_logits(here)
@@ -266,14 +263,14 @@ class MaskAttribution(GradientAttribution):
             score(examples).abs() if self.relative_weights else None,
         )
 
-    def _warn_of_nothing(self, maps: Tensors, first: Here, max_forwards: int | None) -> None:
+    def _warn_of_nothing(self, maps: Tensors, first: MaskState, max_forwards: int | None) -> None:
         """Says for which examples the mask stayed at ones, and why."""
         most = torch.stack([m.flatten(1).amax(1) for m in maps]).amax(0)
         empty = (most < NOTHING).nonzero().flatten().to(first.masks.device)
         if not len(empty):
             return
         which, depends = f"the examples {_listed([str(i) for i in empty.tolist()])}", True
-        deletions = [i for i, term in enumerate(self.terms) if isinstance(term, Deletion)]
+        deletions = [i for i, term in enumerate(self.terms) if isinstance(term, DeletionTerm)]
         if first.scores is not None and deletions:
             way = first.scores[deletions[0], empty]
             which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
@@ -317,7 +314,7 @@ def _deleted(problem: MaskProblem, masks: Tensor, multiply: str) -> Tensors:
     return tuple((1 - m).clamp(0, 1).expand_as(x) for m, x in pairs)
 
 
-def _warn_of_logits(here: Here) -> None:
+def _warn_of_logits(here: MaskState) -> None:
     if here.scores is None:
         return
     low, high = here.scores.min().item(), here.scores.max().item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
-from captum_ext.mask import L1, TV, Deletion, Gradient, MaskGrid, Noise, Step, adam
+from captum_ext.mask import L1, TV, DeletionTerm, Gradient, MaskGrid, Noise, Step, adam
 
 __all__ = ["MeaningfulPerturbation"]
 
@@ -51,7 +51,7 @@ class MeaningfulPerturbation(MaskAttribution):
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),
-            terms=(Deletion(),),
+            terms=(DeletionTerm(),),
             regularizers=(L1(l1_weight), TV(tv_weight, exponent=3.0)),
             direction=Gradient(),
             step=step or adam(0.1),

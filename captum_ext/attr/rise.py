@@ -12,7 +12,7 @@ from tqdm import tqdm
 from captum_ext._captum import PerturbationAttribution, log_usage
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
-from captum_ext.mask import RandomMasks
+from captum_ext.mask.advanced import RandomMasks
 from captum_ext.mask.random_masks import BLOCK
 from captum_ext.score import Score
 

@@ -22,7 +22,7 @@ from captum_ext.curve import Curve
 from captum_ext.evaluation.catalog import READINGS
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.run import quiet
-from captum_ext.mask import Descent
+from captum_ext.mask.advanced import Descent
 from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
 from captum_ext.registry import REFERENCES
 from captum_ext.score import default_chunk

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_ext.mask.direction import Direction, Here
+from captum_ext.mask.direction import Direction, MaskState
 from captum_ext.mask.problem import MaskProblem
-from captum_ext.mask.step import Move, Step
+from captum_ext.mask.step import Step, StepResult
 from captum_ext.mask.terms import Term
 
 __all__ = ["Descent", "Progress", "descend"]
@@ -18,7 +18,7 @@ __all__ = ["Descent", "Progress", "descend"]
 # A gradient is counted as one forward and one backward pass, the backward as two forward.
 _PER_GRADIENT = 3
 
-Progress = Callable[[int, Here], None]
+Progress = Callable[[int, MaskState], None]
 """Told the iteration and what is known of the examples still moving."""
 
 
@@ -72,11 +72,11 @@ def descend(
         ValueError: if the objective is not a number, or ``max_forwards`` allows no iteration.
 
     >>> from captum_ext.score import Score
-    >>> from captum_ext.mask import L1, Deletion, Gradient, MaskGrid, adam
+    >>> from captum_ext.mask import L1, DeletionTerm, Gradient, MaskGrid, adam
     >>> image = torch.rand(2, 3, 4, 4)
     >>> score = Score(lambda x: x[:, :, 1, 1].mean(1), (image,))
     >>> black = (torch.zeros_like(image),)
-    >>> problem = MaskProblem(score, (image,), black, MaskGrid(4), (Deletion(),), (L1(0.1),))
+    >>> problem = MaskProblem(score, (image,), black, MaskGrid(4), (DeletionTerm(),), (L1(0.1),))
     >>> found = descend(problem, Gradient(), adam(0.1), n_iter=20)
     >>> found.masks.argmin(2).flatten()  # cell (1, 1) of 4 x 4
     tensor([5, 5])
@@ -132,11 +132,11 @@ class _Run:
             ]
             if not len(self.active):
                 break
-            here, move = self._iterate(iteration)
-            self._record(here, move)
+            here, result = self._iterate(iteration)
+            self._record(here, result)
             if progress is not None:
                 progress(iteration, here)
-            self.active = self.active[~move.stuck]
+            self.active = self.active[~result.stuck]
         # One rule for every end, be it a budget, the last iteration or patience. Momentum and long
         # steps overshoot, so the best mask is worth keeping; but under noise or shifts of its own
         # each iteration has an objective of its own, and the lowest is the luckiest draw: the
@@ -145,7 +145,7 @@ class _Run:
         masks = self.masks if random else self.best.of(self.masks)
         return Descent(masks, *(torch.stack(column) for column in zip(*self.history, strict=True)))
 
-    def _iterate(self, iteration: int) -> tuple[Here, Move]:
+    def _iterate(self, iteration: int) -> tuple[MaskState, StepResult]:
         rows = self.active
         sample = self.problem.sample(self.fractions, self.seed, iteration)
         here = self.direction(self.problem, self.masks[rows], rows, sample)
@@ -153,7 +153,7 @@ class _Run:
         self.spent[rows] += _PER_GRADIENT * self.per_value
         evaluations = 0
 
-        def evaluate(masks: Tensor, among: Tensor) -> Tensor:
+        def objective(masks: Tensor, among: Tensor) -> Tensor:
             nonlocal evaluations
             evaluations += 1
             fresh = (self.seed, iteration, evaluations)
@@ -163,22 +163,22 @@ class _Run:
             return value
 
         left = (self.most - self.spent[rows]) // self.per_value
-        move = self.step(here, evaluate, tuple(s[rows] for s in self.state), left)
-        self.spent[rows] += move.trials * self.per_value
-        return here, move
+        result = self.step(here, objective, tuple(s[rows] for s in self.state), left)
+        self.spent[rows] += result.trials * self.per_value
+        return here, result
 
     @property
     def fresh(self) -> bool:
         return self.problem.noise.fresh and self.problem.noise.std > 0
 
-    def _record(self, here: Here, move: Move) -> None:
+    def _record(self, here: MaskState, result: StepResult) -> None:
         rows = self.active
         if here.value is not None:
             self.best.see(rows, here.masks, here.value)
-        if move.value is not None:
-            self.best.see(rows, move.masks, move.value)
-        self.masks = self.masks.index_copy(0, rows, move.masks)
-        pairs = zip(self.state, move.state, strict=True)
+        if result.value is not None:
+            self.best.see(rows, result.masks, result.value)
+        self.masks = self.masks.index_copy(0, rows, result.masks)
+        pairs = zip(self.state, result.state, strict=True)
         self.state = tuple(old.index_copy(0, rows, new) for old, new in pairs)
         nothing = torch.full_like(self.masks[:, 0, 0], float("nan"))
         value = nothing[rows] if here.value is None else here.value.to(nothing)
@@ -186,8 +186,8 @@ class _Run:
             (
                 nothing.index_copy(0, rows, value),
                 self.spent.clone(),
-                nothing.index_copy(0, rows, move.length.to(nothing)),
-                torch.zeros_like(self.spent).index_copy(0, rows, move.trials),
+                nothing.index_copy(0, rows, result.length.to(nothing)),
+                torch.zeros_like(self.spent).index_copy(0, rows, result.trials),
             )
         )
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.sample import Sample
 
-__all__ = ["Direction", "Gradient", "Here", "IntegratedGradient"]
+__all__ = ["Direction", "Gradient", "IntegratedGradient", "MaskState"]
 
 
 @dataclass(frozen=True)
-class Here:
+class MaskState:
     """What is known at the current masks.
 
     Args:
@@ -25,7 +25,7 @@ class Here:
         data: the part of the gradient that the scores give, in the masks' shape, or None.
 
     >>> import torch
-    >>> Here(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).value is None
+    >>> MaskState(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).value is None
     True
     """
 
@@ -42,7 +42,9 @@ class Direction(Protocol):
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         """The fractions of the mask at which the scores are read."""
 
-    def __call__(self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample) -> Here:
+    def __call__(
+        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
+    ) -> MaskState:
         """The objective and its gradient at the masks."""
 
 
@@ -57,8 +59,10 @@ class Gradient:
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         return (1.0,)
 
-    def __call__(self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample) -> Here:
-        return _here(problem, masks, rows, sample, 1.0)
+    def __call__(
+        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
+    ) -> MaskState:
+        return _state_at(problem, masks, rows, sample, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,16 @@ class IntegratedGradient:
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         return tuple(s / n_steps for s in range(1, n_steps + 1))
 
-    def __call__(self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample) -> Here:
-        return _here(problem, masks, rows, sample, self.data_weight)
+    def __call__(
+        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
+    ) -> MaskState:
+        return _state_at(problem, masks, rows, sample, self.data_weight)
 
 
-def _here(
+def _state_at(
     problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample, data_weight: float
-) -> Here:
+) -> MaskState:
     scores, data = problem.scores_and_gradient(masks, rows, sample)
     penalty, smooth = problem.penalty_and_gradient(masks, rows)
     value = None if scores is None else problem.objective(scores, penalty)
-    return Here(masks, data_weight * data + smooth, value, scores, data)
+    return MaskState(masks, data_weight * data + smooth, value, scores, data)

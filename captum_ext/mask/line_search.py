@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from captum_ext._typing import Tensors
-from captum_ext.mask.direction import Here
-from captum_ext.mask.step import Evaluate, Move
+from captum_ext.mask.direction import MaskState
+from captum_ext.mask.step import Objective, StepResult
 
 __all__ = ["Backtracking", "PublishedBacktracking"]
 
@@ -41,7 +41,7 @@ class Backtracking:
             for none. On a table of 143 rows I-GOS leaves 105 maps empty without jumps, 8 with these
             two, and 7 with the five shares 1, .7, .5, .35 and .25, for an eighth more evaluations.
 
-    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
+    >>> here = MaskState(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.tensor([1.0]))
     >>> search = Backtracking(initial=0.8, shrink=0.5)
     >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
     >>> move = search(here, bowl, search.start(here.masks), torch.tensor([9]))
@@ -74,16 +74,18 @@ class Backtracking:
         zeros = masks.new_zeros(masks.shape[0])
         return zeros + first, zeros, zeros + 1
 
-    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+    def __call__(
+        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+    ) -> StepResult:
         length, failures, unsettled = state
         length = torch.where(length > 0, length, _across(here))
-        best = _Best(here.masks, _value(here, evaluate))
+        best = _Best(here.masks, _value(here, objective))
         trials, limit = torch.zeros_like(most_trials), most_trials.clamp(max=self.most_trials)
         movable = (_projected(here, length) != here.masks).any(2).any(1)
         among = (movable & (limit > 0)).nonzero().flatten()
         while len(among):
             trial = _projected(here, length)[among]
-            new = evaluate(trial, among)
+            new = objective(trial, among)
             trials[among] += 1
             fall = (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
             good = new <= best.value[among] - self.beta * fall
@@ -92,17 +94,17 @@ class Backtracking:
             length[among] *= self.shrink
             among = among[trials[among] < limit[among]]
         stepped = best.taken.clone()
-        jumped = self._jump(here, evaluate, best, (unsettled > 0) | ~stepped, trials, most_trials)
+        jumped = self._jump(here, objective, best, (unsettled > 0) | ~stepped, trials, most_trials)
         # Where a jump leads, the length of the last step means nothing.
         length = torch.where(jumped, 0.0, torch.where(stepped, length * self.grow, length))
         failures = torch.where(best.taken, 0, failures + 1)
         state = length, failures, jumped.to(failures)
-        return Move(best.masks, state, trials, best.value, failures >= self.patience, length)
+        return StepResult(best.masks, state, trials, best.value, failures >= self.patience, length)
 
     def _jump(
         self,
-        here: Here,
-        evaluate: Evaluate,
+        here: MaskState,
+        objective: Objective,
         best: _Best,
         wanted: Tensor,
         trials: Tensor,
@@ -123,7 +125,7 @@ class Backtracking:
                 break
             chosen = favored & (rank < (share * favored.sum(1, keepdim=True)).ceil())
             trial = here.masks.masked_fill(chosen.view_as(here.masks), 0.0)[among]
-            new = evaluate(trial, among)
+            new = objective(trial, among)
             trials[among] += 1
             # By more than rounding: an example that gains nothing has to come to an end.
             good = new < best.value[among] - self.beta * best.value[among].abs()
@@ -151,7 +153,7 @@ class PublishedBacktracking:
     objective exceeds ``base - beta * step * ||gradient||^2`` and the step tried is at least
     ``floor``, multiplying it by ``shrink`` each time; the last step is taken, accepted or not.
 
-    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    >>> here = MaskState(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
     >>> bowl = lambda masks, among: (4 * masks - 3.2).square().sum((1, 2))  # lowest at 0.8
     >>> PublishedBacktracking(initial=1.0)(here, bowl, (), torch.tensor([9])).length
     tensor([0.2000])
@@ -165,20 +167,22 @@ class PublishedBacktracking:
     def start(self, masks: Tensor) -> Tensors:
         return ()
 
-    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+    def __call__(
+        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+    ) -> StepResult:
         # The base and one trial, or nothing.
         searched = most_trials >= 2
         among = searched.nonzero().flatten()
         if not len(among):
             return _stay(here, torch.zeros_like(most_trials))
-        first = evaluate(here.masks[among], among)
+        first = objective(here.masks[among], among)
         base = first.new_full(most_trials.shape, float("nan"))
         base[among] = first
         value, trials = base.clone(), searched.to(most_trials)
         length = torch.where(searched, here.masks.new_tensor(self.initial), 0.0)
         slope = here.gradient.square().sum((1, 2))
         while len(among):
-            new = evaluate(_projected(here, length)[among], among)
+            new = objective(_projected(here, length)[among], among)
             value[among], trials[among] = new, trials[among] + 1
             tried = length[among]
             refused = (new > base[among] - tried * self.beta * slope[among]) & (tried >= self.floor)
@@ -186,15 +190,17 @@ class PublishedBacktracking:
             length[among] *= self.shrink
             among = among[trials[among] < most_trials[among]]
         stuck = torch.zeros_like(searched)
-        return Move(_projected(here, length), (), trials, value, stuck, length)
+        return StepResult(_projected(here, length), (), trials, value, stuck, length)
 
 
-def _stay(here: Here, trials: Tensor) -> Move:
+def _stay(here: MaskState, trials: Tensor) -> StepResult:
     stuck = torch.zeros_like(trials, dtype=torch.bool)
-    return Move(here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0]))
+    return StepResult(
+        here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0])
+    )
 
 
-def _across(here: Here) -> Tensor:
+def _across(here: MaskState) -> Tensor:
     """The step that moves the fastest cell of each example from one end to the other.
 
     Cells that the gradient presses against an end do not count: at ones L1 presses most of them,
@@ -205,12 +211,12 @@ def _across(here: Here) -> Tensor:
     return torch.where(steepest > 0, 1 / steepest, 0.0)
 
 
-def _projected(here: Here, length: Tensor) -> Tensor:
+def _projected(here: MaskState, length: Tensor) -> Tensor:
     return (here.masks - length.view(-1, 1, 1) * here.gradient).clamp(0, 1)
 
 
-def _value(here: Here, evaluate: Evaluate) -> Tensor:
+def _value(here: MaskState, objective: Objective) -> Tensor:
     """The objective that came with the gradient; a search without one asks, and is told why not."""
     if here.value is not None:
         return here.value.clone()
-    return evaluate(here.masks, torch.arange(len(here.masks), device=here.masks.device))
+    return objective(here.masks, torch.arange(len(here.masks), device=here.masks.device))

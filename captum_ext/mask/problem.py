@@ -37,10 +37,10 @@ class MaskProblem:
         jitter: pixels, exclusive, by which images are shifted at random.
         scale: factor of the regularizers of each example, (N,); None is 1.
 
-    >>> from captum_ext.mask import L1, Deletion, MaskGrid
+    >>> from captum_ext.mask import L1, DeletionTerm, MaskGrid
     >>> image = torch.ones(1, 1, 2, 2)
     >>> score = Score(lambda x: x.flatten(1).mean(1), (image,))
-    >>> terms, black = (Deletion(),), (torch.zeros_like(image),)
+    >>> terms, black = (DeletionTerm(),), (torch.zeros_like(image),)
     >>> problem = MaskProblem(score, (image,), black, MaskGrid(2), terms, (L1(),))
     >>> half = problem.start() / 2
     >>> problem.value(half, torch.tensor([0]), problem.sample([1.0]))  # 0.5 kept + 0.5 deleted

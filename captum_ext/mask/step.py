@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from captum_ext._typing import Tensors
-from captum_ext.mask.direction import Here
+from captum_ext.mask.direction import MaskState
 
 __all__ = [
-    "Evaluate",
-    "Move",
-    "Rule",
+    "Objective",
     "Step",
+    "StepResult",
+    "UpdateRule",
     "adam",
     "fixed",
     "nesterov",
 ]
 
-Evaluate: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Objective: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """The objective, (K,), of trial masks (K, masks, cells) of the examples numbered (K,)."""
 
 
 @dataclass(frozen=True)
-class Move:
+class StepResult:
     """Where a step went.
 
     Args:
@@ -39,7 +39,7 @@ class Move:
         stuck: examples that have converged, (M,).
         length: the last step length of each example, (M,).
 
-    >>> here = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    >>> here = MaskState(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
     >>> fixed(0.25)(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).length
     tensor([0.2500])
     """
@@ -58,20 +58,23 @@ class Step(Protocol):
     def start(self, masks: Tensor) -> Tensors:
         """What the rule remembers before the first iteration, tensors with N rows."""
 
-    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+    def __call__(
+        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+    ) -> StepResult:
         """The next masks, with at most so many evaluations of the objective, (M,)."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class UpdateRule:
     """A step whose length needs no evaluation: ``move(masks, gradient, state)``.
 
     Args:
         start: what the rule remembers before the first iteration, tensors with N rows.
         move: from masks, gradient and state to the new masks, before they are clamped, and state.
 
-    >>> signs = Rule(lambda masks: (), lambda masks, gradient, state: (masks - gradient.sign(), ()))
-    >>> here = Here(torch.ones(1, 1, 2), torch.tensor([[[0.1, -0.1]]]))
+    >>> down = lambda masks, gradient, state: (masks - gradient.sign(), ())
+    >>> signs = UpdateRule(lambda masks: (), down)
+    >>> here = MaskState(torch.ones(1, 1, 2), torch.tensor([[[0.1, -0.1]]]))
     >>> signs(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).masks
     tensor([[[0., 1.]]])
     """
@@ -79,46 +82,48 @@ class Rule:
     start: Callable[[Tensor], Tensors]
     move: Callable[[Tensor, Tensor, Tensors], tuple[Tensor, Tensors]]
 
-    def __call__(self, here: Here, evaluate: Evaluate, state: Tensors, most_trials: Tensor) -> Move:
+    def __call__(
+        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+    ) -> StepResult:
         masks, state = self.move(here.masks, here.gradient, state)
         masks = masks.clamp(0, 1)
         moved = (masks - here.masks).abs().amax((1, 2))
         # One flat iteration is no end: the next draws other noise and shifts, and momentum goes on.
         stuck = torch.zeros_like(most_trials, dtype=torch.bool)
-        return Move(masks, state, torch.zeros_like(most_trials), None, stuck, moved)
+        return StepResult(masks, state, torch.zeros_like(most_trials), None, stuck, moved)
 
 
-def fixed(rate: float) -> Rule:
+def fixed(rate: float) -> UpdateRule:
     """Gradient descent with one step length.
 
-    >>> here = Here(torch.ones(1, 1, 2), torch.tensor([[[1.0, -1.0]]]))
+    >>> here = MaskState(torch.ones(1, 1, 2), torch.tensor([[[1.0, -1.0]]]))
     >>> step = fixed(0.25)
     >>> step(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).masks
     tensor([[[0.7500, 1.0000]]])
     """
-    return Rule(_remember_nothing, partial(_against, rate))
+    return UpdateRule(_remember_nothing, partial(_against, rate))
 
 
-def nesterov(rate: float) -> Rule:
+def nesterov(rate: float) -> UpdateRule:
     """Nesterov's momentum i / (i + 3), no line search (Jiang, Khorram and Li, BMVC 2023).
 
     The masks are the points at which the gradient is taken, one extrapolation ahead.
 
-    >>> here, step = Here(torch.ones(1, 1, 1), torch.ones(1, 1, 1)), nesterov(0.1)
+    >>> here, step = MaskState(torch.ones(1, 1, 1), torch.ones(1, 1, 1)), nesterov(0.1)
     >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
     tensor([[[0.9000]]])
     """
-    return Rule(_remember_last, partial(_ahead, rate))
+    return UpdateRule(_remember_last, partial(_ahead, rate))
 
 
-def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-12) -> Rule:
+def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-12) -> UpdateRule:
     """Adam (Kingma and Ba, ICLR 2015): cells move by about ``rate`` whatever their gradient.
 
-    >>> here, step = Here(torch.ones(1, 1, 2), torch.tensor([[[0.001, 5.0]]])), adam(0.1)
+    >>> here, step = MaskState(torch.ones(1, 1, 2), torch.tensor([[[0.001, 5.0]]])), adam(0.1)
     >>> step(here, lambda m, a: m, step.start(here.masks), torch.tensor([0])).masks
     tensor([[[0.9000, 0.9000]]])
     """
-    return Rule(_remember_moments, partial(_adapted, rate, beta1, beta2, eps))
+    return UpdateRule(_remember_moments, partial(_adapted, rate, beta1, beta2, eps))
 
 
 # Functions of the module, not closures: a method is sent to another process with its step.

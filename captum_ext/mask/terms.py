@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Deletion", "Insertion", "Term", "blend"]
+__all__ = ["DeletionTerm", "InsertionTerm", "Term", "blend"]
 
 
 class Term(Protocol):
@@ -26,7 +26,7 @@ class Term(Protocol):
 
 
 @dataclass(frozen=True)
-class Deletion:
+class DeletionTerm:
     """The score of the input with what the mask lacks replaced: f(I*M + I'*(1-M)), lowered.
 
     Equation 3 of I-GOS (Qi, Khorram and Li, AAAI 2020).
@@ -37,7 +37,7 @@ class Deletion:
 
     >>> import torch
     >>> image, blurred, mask = torch.ones(3), torch.zeros(3), torch.tensor([1.0, 0.5, 0.0])
-    >>> Deletion().blend(image, blurred, mask)
+    >>> DeletionTerm().blend(image, blurred, mask)
     tensor([1.0000, 0.5000, 0.0000])
     """
 
@@ -49,7 +49,7 @@ class Deletion:
 
 
 @dataclass(frozen=True)
-class Insertion:
+class InsertionTerm:
     """The score of the reference with what the mask lacks restored: f(I'*M + I*(1-M)), raised.
 
     Equation 5 of iGOS++ (Khorram, Lawson and Li, CHIL 2021).
@@ -60,7 +60,7 @@ class Insertion:
 
     >>> import torch
     >>> image, blurred, mask = torch.ones(3), torch.zeros(3), torch.tensor([1.0, 0.5, 0.0])
-    >>> Insertion().blend(image, blurred, mask)
+    >>> InsertionTerm().blend(image, blurred, mask)
     tensor([0.0000, 0.5000, 1.0000])
     """
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from captum_ext._text import pictured
 from captum_ext.curve import Curve
-from captum_ext.mask import Descent
+from captum_ext.mask.advanced import Descent
 
 _PER_ROW = 6
 _COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
-from captum_ext.mask import BilateralTV, Deletion, Insertion, adam
+from captum_ext.mask import BilateralTV, DeletionTerm, InsertionTerm, adam
 from tests.attr.planted import detector, overlap, planted, scenes
 
 METHODS = {m.__name__: m for m in (IGOS, IGOSPlus, IGOSPlusPlus)}
@@ -20,11 +20,11 @@ def test_names_are_the_papers(method):
 
 
 def test_terms_are_the_papers():
-    assert IGOS(lambda x: x).terms == (Deletion(),)
-    assert IGOSPlus(lambda x: x).terms == (Deletion(), Insertion())
+    assert IGOS(lambda x: x).terms == (DeletionTerm(),)
+    assert IGOSPlus(lambda x: x).terms == (DeletionTerm(), InsertionTerm())
     masks = [(type(term), term.masks) for term in IGOSPlusPlus(lambda x: x).terms]
-    single = [(Deletion, (0,)), (Insertion, (1,))]
-    assert masks == [*single, (Deletion, (0, 1)), (Insertion, (0, 1))]
+    single = [(DeletionTerm, (0,)), (InsertionTerm, (1,))]
+    assert masks == [*single, (DeletionTerm, (0, 1)), (InsertionTerm, (0, 1))]
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

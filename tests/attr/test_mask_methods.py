@@ -20,9 +20,9 @@ from captum_ext.mask import (
     L1,
     TV,
     Backtracking,
-    Deletion,
+    DeletionTerm,
     Gradient,
-    Insertion,
+    InsertionTerm,
     IntegratedGradient,
     MaskGrid,
     adam,
@@ -65,12 +65,12 @@ STEPS = {
     "fixed": fixed(20.0),
 }
 COMBINATIONS = [
-    (IntegratedGradient(), (Deletion(),)),
-    (IntegratedGradient(), (Insertion(),)),
-    (IntegratedGradient(), (Deletion(), Insertion())),
+    (IntegratedGradient(), (DeletionTerm(),)),
+    (IntegratedGradient(), (InsertionTerm(),)),
+    (IntegratedGradient(), (DeletionTerm(), InsertionTerm())),
     # The plain gradient of insertion alone is 0 where nothing is inserted yet.
-    (Gradient(), (Deletion(),)),
-    (Gradient(), (Deletion(), Insertion())),
+    (Gradient(), (DeletionTerm(),)),
+    (Gradient(), (DeletionTerm(), InsertionTerm())),
 ]
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from captum_ext.attr import RISE
-from captum_ext.mask import RandomMasks
+from captum_ext.mask.advanced import RandomMasks
 
 
 def test_equals_the_formula_in_plain_loops(model, images):

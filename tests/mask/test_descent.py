@@ -10,19 +10,16 @@ from captum_ext.mask import (
     L1,
     TV,
     Backtracking,
-    Deletion,
+    DeletionTerm,
     Gradient,
-    Here,
     IntegratedGradient,
     MaskGrid,
-    MaskProblem,
     Noise,
-    PublishedBacktracking,
     adam,
-    descend,
     fixed,
     nesterov,
 )
+from captum_ext.mask.advanced import MaskProblem, MaskState, PublishedBacktracking, descend
 from captum_ext.score import Score
 from tests.attr.planted import detector, scenes
 
@@ -41,7 +38,7 @@ def problem(noise: float = 0.2, n: int = 3) -> MaskProblem:
     reference = (torch.full_like(images, 0.4),)
     regularizers = (L1(1.0), TV(5.0))
     return MaskProblem(
-        score, (images,), reference, MaskGrid(7), (Deletion(),), regularizers, Noise(noise)
+        score, (images,), reference, MaskGrid(7), (DeletionTerm(),), regularizers, Noise(noise)
     )
 
 
@@ -80,7 +77,7 @@ def test_masks_stay_between_0_and_1(step):
 
 
 def test_search_starts_where_the_last_one_ended():
-    here = Here(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), torch.tensor([1.0]))
+    here = MaskState(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), torch.tensor([1.0]))
     tried = []
 
     def evaluate(masks, among):
@@ -96,7 +93,7 @@ def test_search_starts_where_the_last_one_ended():
 
 
 def test_a_search_that_fails_moves_nothing_and_gives_up_after_its_patience():
-    here = Here(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), torch.tensor([1.0]))
+    here = MaskState(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0]]]), torch.tensor([1.0]))
     step = Backtracking(most_trials=4, patience=2)
     state = step.start(here.masks)
     for stuck in (False, True):
@@ -168,7 +165,7 @@ def test_the_best_mask_is_given_where_a_step_overshoots():
     images = torch.ones(1, 1, 1, 1)
     score = Score(lambda x: (x[:, 0, 0, 0] - 0.5) ** 2, (images,))
     black = (torch.zeros_like(images),)
-    objective = MaskProblem(score, (images,), black, MaskGrid(1), (Deletion(),))
+    objective = MaskProblem(score, (images,), black, MaskGrid(1), (DeletionTerm(),))
     # From 1 to 0.5, the lowest, and with momentum on to 0 and back.
     found = descend(objective, Gradient(), nesterov(0.5), n_iter=4)
     assert found.masks.item() == 0.5
@@ -188,7 +185,11 @@ def test_rules_go_on_after_a_flat_iteration(rule):
 
     images = torch.ones(1, 1, 2, 2)
     objective = MaskProblem(
-        Score(model, (images,)), (images,), (torch.zeros_like(images),), MaskGrid(2), (Deletion(),)
+        Score(model, (images,)),
+        (images,),
+        (torch.zeros_like(images),),
+        MaskGrid(2),
+        (DeletionTerm(),),
     )
     descend(objective, Gradient(), rule, n_iter=6)
     assert len(calls) == 6
@@ -196,7 +197,7 @@ def test_rules_go_on_after_a_flat_iteration(rule):
 
 def test_a_search_does_not_wait_for_cells_at_their_end():
     # The first cell is pressed against 1 by a gradient that would make any step of the other tiny.
-    here = Here(torch.ones(1, 1, 2), torch.tensor([[[-1e3, 1.0]]]), torch.tensor([1.0]))
+    here = MaskState(torch.ones(1, 1, 2), torch.tensor([[[-1e3, 1.0]]]), torch.tensor([1.0]))
     step = Backtracking()
     move = step(here, lambda m, a: m[:, 0, 1], step.start(here.masks), torch.tensor([9]))
     assert move.masks.tolist() == [[[1.0, 0.0]]]
@@ -210,7 +211,7 @@ def test_a_jump_reaches_what_no_step_does():
         return torch.where(gone.sum((1, 2)) < 1.5, 1.0, 0.0) + 0.1 * gone.sum((1, 2))
 
     data = torch.tensor([[[0.03, 0.05, 0.04, -0.1]]])
-    here = Here(torch.ones(1, 1, 4), data - 0.1, torch.tensor([1.0]), data=data)
+    here = MaskState(torch.ones(1, 1, 4), data - 0.1, torch.tensor([1.0]), data=data)
     step = Backtracking()
     move = step(here, value, step.start(here.masks), torch.tensor([9]))
     assert move.masks.tolist() == [[[0.0, 0.0, 0.0, 1.0]]] or move.value.item() < 0.35
@@ -234,7 +235,7 @@ def test_rules_are_their_formulas():
     def run(step, masks=start):
         state, seen = step.start(masks), []
         for gradient in gradients:
-            move = step(Here(masks, gradient), lambda m, a: m, state, torch.tensor([0]))
+            move = step(MaskState(masks, gradient), lambda m, a: m, state, torch.tensor([0]))
             masks, state = move.masks, move.state
             seen.append(masks)
         return seen

@@ -10,18 +10,17 @@ from captum_ext.mask import (
     L1,
     TV,
     BilateralTV,
-    Deletion,
+    DeletionTerm,
     EdgeTV,
     FeatureGroups,
     Gradient,
-    Insertion,
+    InsertionTerm,
     IntegratedGradient,
     MaskGrid,
-    MaskProblem,
     Noise,
-    PublishedL1,
     blurred,
 )
+from captum_ext.mask.advanced import MaskProblem, PublishedL1
 from captum_ext.score import Score
 
 
@@ -152,7 +151,7 @@ def test_bilateral_variation_does_not_depend_on_the_images_units(mask):
 
 
 def objective_of(model, images: Tensor, noise: Noise, size: int = 4) -> MaskProblem:
-    terms = (Deletion((0,)), Insertion((1,)), Deletion((0, 1)), Insertion((0, 1)))
+    terms = (DeletionTerm((0,)), InsertionTerm((1,)), DeletionTerm((0, 1)), InsertionTerm((0, 1)))
     score = Score(model, (images,), target=1)
     regularizers = (L1(0.7), BilateralTV(3.0))
     return MaskProblem(

@@ -6,14 +6,10 @@ from torch import Tensor
 
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution
-from captum_ext.mask import (
-    TV,
-    Deletion,
-    Here,
-    Insertion,
-    IntegratedGradient,
-    MaskGrid,
+from captum_ext.mask import TV, DeletionTerm, InsertionTerm, IntegratedGradient, MaskGrid
+from captum_ext.mask.advanced import (
     MaskProblem,
+    MaskState,
     PublishedBacktracking,
     PublishedBilateralTV,
     PublishedL1,
@@ -82,7 +78,9 @@ def test_published_bilateral_variation_treats_rows_and_columns_differently(golde
     assert not torch.allclose(value, golden["piece_btv_sigma0.01_s8"], rtol=1e-3)
 
 
-def problem(golden: dict[str, Tensor], term: Deletion | Insertion, *regularizers) -> MaskProblem:
+def problem(
+    golden: dict[str, Tensor], term: DeletionTerm | InsertionTerm, *regularizers
+) -> MaskProblem:
     images = (golden["image"],)
     score = Score(reading(golden, "prob", torch.float32), images, golden["label"].long())
     return MaskProblem(
@@ -92,11 +90,13 @@ def problem(golden: dict[str, Tensor], term: Deletion | Insertion, *regularizers
 
 def test_enlarged_masks_equal_the_published_ones(golden):
     masks = golden["piece_mask_s8"].view(3, 1, 64)
-    enlarged = problem(golden, Deletion()).enlarged(masks, torch.arange(3), (0,))
+    enlarged = problem(golden, DeletionTerm()).enlarged(masks, torch.arange(3), (0,))
     torch.testing.assert_close(enlarged[0], golden["piece_upscale_s8"])
 
 
-@pytest.mark.parametrize(("name", "term"), [("del", Deletion()), ("ins", Insertion(weight=1.0))])
+@pytest.mark.parametrize(
+    ("name", "term"), [("del", DeletionTerm()), ("ins", InsertionTerm(weight=1.0))]
+)
 def test_scores_along_the_way_equal_the_published_ones(golden, name, term):
     objective = problem(golden, term)
     sample = objective.sample([s / 10 for s in range(1, 11)])
@@ -110,11 +110,11 @@ def test_scores_along_the_way_equal_the_published_ones(golden, name, term):
 
 @pytest.mark.parametrize(("l1", "tv"), [(1.0, 20.0), (0.2, 2.0)])
 def test_line_search_equals_the_published_one(golden, l1, tv):
-    objective = problem(golden, Deletion(), PublishedL1(l1), TV(tv, scaled=False))
+    objective = problem(golden, DeletionTerm(), PublishedL1(l1), TV(tv, scaled=False))
     sample = objective.sample(IntegratedGradient().fractions(10))
     masks = golden["piece_mask_s8"].view(3, 1, 64)
     name = f"L1_{l1:g}_L2_{tv:g}_a1000_s8"
-    here = Here(masks, golden[f"piece_ls_total_grad_{name}"].view(3, 1, 64))
+    here = MaskState(masks, golden[f"piece_ls_total_grad_{name}"].view(3, 1, 64))
     move = PublishedBacktracking()(
         here,
         lambda trial, among: objective.value(trial, among, sample),

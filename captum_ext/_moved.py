@@ -1,0 +1,50 @@
+"""Public names that have moved: still found at their old place, with a warning that names the new.
+
+A folder of the table says ``__getattr__ = found_elsewhere(__name__)`` (PEP 562). What is listed
+nowhere else stays out of ``__all__`` and ``dir()``, so that a star import warns of nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+MOVED = {
+    "captum_ext.mask": {
+        "Deletion": "captum_ext.mask.DeletionTerm",
+        "Descent": "captum_ext.mask.advanced.Descent",
+        "Evaluate": "captum_ext.mask.advanced.Objective",
+        "Here": "captum_ext.mask.advanced.MaskState",
+        "Insertion": "captum_ext.mask.InsertionTerm",
+        "MaskProblem": "captum_ext.mask.advanced.MaskProblem",
+        "Move": "captum_ext.mask.advanced.StepResult",
+        "PublishedBacktracking": "captum_ext.mask.advanced.PublishedBacktracking",
+        "PublishedBilateralTV": "captum_ext.mask.advanced.PublishedBilateralTV",
+        "PublishedL1": "captum_ext.mask.advanced.PublishedL1",
+        "RandomMasks": "captum_ext.mask.advanced.RandomMasks",
+        "Rule": "captum_ext.mask.advanced.UpdateRule",
+        "Sample": "captum_ext.mask.advanced.Sample",
+        "descend": "captum_ext.mask.advanced.descend",
+    },
+}
+"""By folder: the old name, and where the object is now."""
+
+
+def found_elsewhere(module: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module some of whose names have moved."""
+
+    def find(name: str) -> Any:
+        if name not in MOVED[module]:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new = MOVED[module][name]
+        warnings.warn(
+            f"{module}.{name} is now {new}; the old name will go with version 1.0.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        place, _, new_name = new.rpartition(".")
+        return getattr(importlib.import_module(place), new_name)
+
+    return find
