@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_ext.classifier import ImageClassifier
+    from captum_ext.score import Score
 
-__all__ = ["ImageClassifier"]
+__all__ = ["ImageClassifier", "Score"]
 __version__ = "0.1.0"
 
 # Imported when first asked for: the command says its help, and what is wrong with its
 # arguments, before torch is loaded.
-_PLACES = {"ImageClassifier": "captum_ext.classifier"}
+_PLACES = {"ImageClassifier": "captum_ext.classifier", "Score": "captum_ext.score"}
 
 
 def __getattr__(name: str) -> Any:

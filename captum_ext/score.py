@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -147,9 +147,8 @@ class Score:
         """
         parts = [self._value_and_gradient(*part) for part in self._chunks(points, rows)]
         values = [value for value, _ in parts if value is not None]
-        gradients = zip(*(gradient for _, gradient in parts), strict=True)
-        value = torch.cat(values) if len(values) == len(parts) else None
-        gradient = tuple(torch.cat(g) for g in gradients)
+        value = torch.cat(values) if values else None
+        gradient = tuple(torch.cat(g) for g in zip(*(g for _, g in parts), strict=True))
         _require_finite(gradient if value is None else (value, *gradient), rows)
         return value, gradient
 
@@ -166,14 +165,11 @@ class Score:
 
     def _chunks(self, points: Tensors, rows: Tensor | None) -> list[tuple[Tensors, Tensor | None]]:
         m = points[0].shape[0]
-        if rows is None:
-            rows = torch.arange(m) if m > self.chunk else None
-        if rows is None or m <= self.chunk:
+        if m <= self.chunk:
             return [(points, rows)]
-        starts = range(0, m, self.chunk)
-        return [
-            (tuple(p[i : i + self.chunk] for p in points), rows[i : i + self.chunk]) for i in starts
-        ]
+        rows = torch.arange(m) if rows is None else rows
+        calls = [slice(first, first + self.chunk) for first in range(0, m, self.chunk)]
+        return [(tuple(p[call] for p in points), rows[call]) for call in calls]
 
     def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
         """The model's whole output for points that fit in one call, without a graph."""
@@ -285,25 +281,21 @@ class Score:
         return selected.reshape(-1).to(accumulation_dtype(self.device), copy=True)
 
     def _target_of(self, rows: Tensor | None) -> Target:
-        if rows is None:
+        if rows is None or not _is_per_example(self.target):
             return self.target
-        if isinstance(self.target, list):
-            return [self.target[i] for i in rows.tolist()]
-        if isinstance(self.target, Tensor) and self.target.numel() > 1:
+        if isinstance(self.target, Tensor):
             return self.target[rows.to(self.target.device)]
-        return self.target
+        return [self.target[i] for i in rows.tolist()]
 
     def _arguments_of(self, rows: Tensor | None) -> tuple[Any, ...]:
         given = self.additional_forward_args or ()
-        return given if rows is None else tuple(self._argument_of(a, rows) for a in given)
-
-    def _argument_of(self, argument: Any, rows: Tensor) -> Any:
-        per_example = (
-            isinstance(argument, Tensor)
-            and argument.dim() > 0
-            and argument.shape[0] == self.n_examples
+        if rows is None:
+            return given
+        n = self.n_examples
+        return tuple(
+            a[rows.to(a.device)] if isinstance(a, Tensor) and a.dim() > 0 and len(a) == n else a
+            for a in given
         )
-        return argument[rows.to(argument.device)] if per_example else argument
 
 
 class NoGradientError(ValueError, RuntimeError):
@@ -382,12 +374,14 @@ def _is_finite(rows: Tensor) -> Tensor:
     return torch.isfinite(rows.amax(1)) & torch.isfinite(rows.amin(1))
 
 
+def _is_per_example(target: Target) -> TypeGuard[list[Any] | Tensor]:
+    return isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+
+
 def _check_target_length(target: Target, n_examples: int) -> None:
-    listed = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
-    count = len(target) if isinstance(target, list | Tensor) and listed else n_examples
-    if count != n_examples:
+    if _is_per_example(target) and len(target) != n_examples:
         raise AssertionError(
-            f"`target` must be one class or one per example, but got {count} "
+            f"`target` must be one class or one per example, but got {len(target)} "
             f"for {n_examples} examples."
         )
 

@@ -71,7 +71,7 @@ def descend(
     Raises:
         ValueError: if the objective is not a number, or ``max_forwards`` allows no iteration.
 
-    >>> from captum_ext.score import Score
+    >>> from captum_ext import Score
     >>> from captum_ext.mask import L1, DeletionTerm, Gradient, MaskGrid, adam
     >>> image = torch.rand(2, 3, 4, 4)
     >>> score = Score(lambda x: x[:, :, 1, 1].mean(1), (image,))

@@ -37,6 +37,7 @@ class MaskProblem:
         jitter: pixels, exclusive, by which images are shifted at random.
         scale: factor of the regularizers of each example, (N,); None is 1.
 
+    >>> from captum_ext import Score
     >>> from captum_ext.mask import L1, DeletionTerm, MaskGrid
     >>> image = torch.ones(1, 1, 2, 2)
     >>> score = Score(lambda x: x.flatten(1).mean(1), (image,))

@@ -27,6 +27,7 @@ class Knot:
         gradient: of the score with respect to the point, in its shape.
         score: the model to ask, where value or gradient is left out.
 
+    >>> from captum_ext import Score
     >>> knot = Knot((torch.tensor([[3.0]]),), score=Score(lambda x: x**2, (torch.ones(1, 1),)))
     >>> knot.gradient
     (tensor([[6.]]),)
@@ -106,6 +107,7 @@ class FixedPath(Path):
 
     Several steps share a model call, as many as ``score.chunk`` allows.
 
+    >>> from captum_ext import Score
     >>> class Curved(FixedPath):
     ...     def point(self, start, end, t):
     ...         return start + (end - start) * t**2
