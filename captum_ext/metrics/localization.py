@@ -12,6 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes
 
 from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.base.means import TableMetric
 
 SCORES = ("roc_auc", "f1", "mae", "pointing_game", "energy")
@@ -106,17 +107,24 @@ def _energy(maps: Tensor, hits: Tensor) -> Tensor:
     return (positive * hits).sum(1) / positive.sum(1)
 
 
-def _codes(maps: Tensor, inside: Tensor) -> Tensor:
-    """0, or why a score is undefined, by position in `Localization.REASONS` from 1.
+class NoScore(Reason):
+    """Why a map has no score of localization."""
 
-    (N, scores).
-    """
+    NOT_FINITE = "attributions not finite"
+    EMPTY = "annotation empty"
+    FULL = "annotation full"
+    NOT_POSITIVE = "no positive attribution"
+
+
+def _codes(maps: Tensor, inside: Tensor) -> Tensor:
+    """0, or why a score is undefined: a `NoScore`, (N, scores)."""
     pixels, values = inside.flatten(1), maps.flatten(1)
-    codes = torch.where(pixels.any(1), 0, 2) + torch.where(pixels.all(1), 3, 0)
-    codes = torch.where(torch.isfinite(values).all(1), codes, 1)
+    codes = torch.where(pixels.any(1), 0, NoScore.EMPTY)
+    codes = torch.where(pixels.all(1), NoScore.FULL, codes)
+    codes = torch.where(torch.isfinite(values).all(1), codes, NoScore.NOT_FINITE)
     by_score = codes[:, None].repeat(1, len(SCORES))
     nothing = (codes == 0) & ~(values > 0).any(1)
-    by_score[nothing, SCORES.index("energy")] = 4
+    by_score[nothing, SCORES.index("energy")] = NoScore.NOT_POSITIVE
     return by_score
 
 
@@ -223,12 +231,7 @@ class Localization(TableMetric):
     ['energy', 'f1', 'mae', 'pointing_game', 'roc_auc']
     """
 
-    REASONS = (
-        "attributions not finite",
-        "annotation empty",
-        "annotation full",
-        "no positive attribution",
-    )
+    REASONS = NoScore
     higher_is_better = None
 
     def __init__(self, tolerance: float = 15.0, reduction: str = "sum", **kwargs: Any) -> None:

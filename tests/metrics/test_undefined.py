@@ -152,7 +152,7 @@ def test_what_is_nan_has_a_reason_and_what_has_a_reason_is_nan(name, seed):
             # A row is left out as a whole, so that every stage's mean is over the same examples.
             assert torch.equal(rows.any(1), rows.all(1))
     reasons = {reason for column in undefined.values() for reason in column} - {""}
-    assert reasons <= set(whole.REASONS)
+    assert reasons <= {*map(str, whole.REASONS)}
     assert whole.n_excluded == sum(any(row) for row in zip(*undefined.values(), strict=True))
     assert whole.n_excluded == sum(whole.excluded.values())
     assert set(whole.excluded) <= reasons

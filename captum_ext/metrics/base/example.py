@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,28 @@ from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext._torchmetrics import OpenMetric, is_gathered, state_names
+
+
+class Reason(IntEnum):
+    """Why an example has no value: a code from 1 in the order of the members, and in words.
+
+    >>> class Missing(Reason):
+    ...     EMPTY = "annotation empty"
+    ...     FULL = "annotation full"
+    >>> int(Missing.FULL), str(Missing.FULL)
+    (2, 'annotation full')
+    """
+
+    words: str
+
+    def __new__(cls, words: str) -> Reason:
+        code = len(cls.__members__) + 1
+        reason = int.__new__(cls, code)
+        reason._value_, reason.words = code, words
+        return reason
+
+    def __str__(self) -> str:
+        return self.words
 
 
 class ExampleMetric(OpenMetric):
@@ -25,7 +48,8 @@ class ExampleMetric(OpenMetric):
     call them.
 
     A metric of one's own appends to ``codes`` why each example is undefined: 0 where it is not,
-    else 1 + the place in ``REASONS``; (N,), or (N, n_columns) where columns differ.
+    else 1 + the place in ``REASONS``, a `Reason` or a tuple of words; (N,), or (N, n_columns)
+    where columns differ.
 
     Args:
         n_columns: of how many columns ``codes`` speaks; 1 is for all alike.
@@ -34,7 +58,7 @@ class ExampleMetric(OpenMetric):
 
     is_differentiable: bool | None = False
     full_state_update: bool | None = False
-    REASONS: ClassVar[tuple[str, ...]] = ()
+    REASONS: ClassVar[type[Reason] | tuple[str, ...]] = ()
     """Why an example may be undefined, by code - 1; 0 is defined."""
 
     codes: list[Tensor]
@@ -143,7 +167,7 @@ class ExampleMetric(OpenMetric):
         with self._gathered():
             columns, codes = self._columns(), self._codes()
         # What is nan has no value, also where no code says why.
-        reasons = ("", *self.REASONS, "value not a number")
+        reasons = ("", *map(str, self.REASONS), "value not a number")
         found = {}
         for k, (name, values) in enumerate(columns.items()):
             code = codes if codes.dim() == 1 else codes[:, k]

@@ -16,11 +16,20 @@ from captum_ext.curve import Curve, Interpolated
 from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.bootstrap import Statistic
 from captum_ext.metrics.base.curve_metric import CurveMetric
+from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.information.bins import BinnedPoints
 from captum_ext.metrics.information.measure import measure, rescaled
 from captum_ext.metrics.information.protocol import LEVELS, PRESETS, InformationProtocol
 
-NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, LOW_SCORE, NO_RISE, NO_INFORMATION = range(1, 6)
+
+class NoCurve(Reason):
+    """Why an example has no information curve; the first that holds is said."""
+
+    NOT_FINITE_ATTRIBUTION = "attributions not finite"
+    NOT_FINITE_ANSWER = "model's answer not finite"
+    LOW_SCORE = "original scores too low"
+    NO_RISE = "base scores as high as the original"
+    NO_INFORMATION = "base holds as much information as the original"
 
 
 class _InformationCurve(CurveMetric):
@@ -30,13 +39,7 @@ class _InformationCurve(CurveMetric):
     share them: see `information_metrics`.
     """
 
-    REASONS = (
-        "attributions not finite",
-        "model's answer not finite",
-        "original scores too low",
-        "base scores as high as the original",
-        "base holds as much information as the original",
-    )
+    REASONS = NoCurve
     higher_is_better = True
     plot_lower_bound = 0.0
     ANSWER: ClassVar[str]
@@ -111,9 +114,9 @@ class _InformationCurve(CurveMetric):
         found = measure(
             self._how, self._measured, self.forward_func, *data, self._internal_batch_size
         )
-        codes = torch.where(found.pop("finite"), 0, NOT_FINITE_ATTRIBUTION)
+        codes = torch.where(found.pop("finite"), 0, NoCurve.NOT_FINITE_ATTRIBUTION)
         unanswered = ~torch.isfinite(found["probability"]).all(1)
-        codes = torch.where((codes == 0) & unanswered, NOT_FINITE_ANSWER, codes)
+        codes = torch.where((codes == 0) & unanswered, NoCurve.NOT_FINITE_ANSWER, codes)
         self._append(codes=codes, **found)
         self.n_baselines += 0 if baselines is None else len(codes)
 
@@ -124,16 +127,16 @@ class _InformationCurve(CurveMetric):
     def _codes(self) -> Tensor:
         codes, y, x = self._rows("codes").clone(), self._answers(), self._rows(self.level)
 
-        def exclude(where: Tensor, code: int) -> None:
+        def exclude(where: Tensor, code: NoCurve) -> None:
             codes[(codes == 0) & where] = code
 
         if self._how.n_bins:
             if self.ANSWER == "probability":
-                exclude(y[:, -1] <= 0, LOW_SCORE)
+                exclude(y[:, -1] <= 0, NoCurve.LOW_SCORE)
             return codes
-        exclude(y[:, -1] < self._how.min_score, LOW_SCORE)
-        exclude(y[:, 0] >= y[:, -1], NO_RISE)
-        exclude(x[:, 0] >= x[:, -1], NO_INFORMATION)
+        exclude(y[:, -1] < self._how.min_score, NoCurve.LOW_SCORE)
+        exclude(y[:, 0] >= y[:, -1], NoCurve.NO_RISE)
+        exclude(x[:, 0] >= x[:, -1], NoCurve.NO_INFORMATION)
         return codes
 
     def _columns(self) -> dict[str, Tensor]:

@@ -14,7 +14,13 @@ from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.curve_metric import CurveMetric
-from captum_ext.metrics.perturbation.perturb import Perturbation, Reference, describe, perturb
+from captum_ext.metrics.perturbation.perturb import (
+    NoCurve,
+    Perturbation,
+    Reference,
+    describe,
+    perturb,
+)
 from captum_ext.registry import PRESETS
 
 __all__ = ["Deletion", "Insertion"]
@@ -29,7 +35,7 @@ IDGI = MappingProxyType({"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"
 class _PerturbationMetric(CurveMetric):
     """What `Insertion` and `Deletion` share: all but the direction."""
 
-    REASONS = ("attributions not finite", "model's answer not finite", "original scores 0")
+    REASONS = NoCurve
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
     inserts: ClassVar[bool]
     plot_lower_bound = 0.0

@@ -16,12 +16,20 @@ from captum_ext.curve.bases import BaseLike, Shown, as_base
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.curve.response import element_share, share
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
+from captum_ext.metrics.base.example import Reason
 from captum_ext.score import Score
 
 Reference: TypeAlias = BaseLike
-NOT_FINITE_ATTRIBUTION, NOT_FINITE_ANSWER, NO_ORIGINAL = 1, 2, 3
 UNITS = {"features": share, "elements": element_share}
 """What the curve's x counts: features, a group as one, or the elements (pixels) they hold."""
+
+
+class NoCurve(Reason):
+    """Why an example has no curve of insertion or deletion."""
+
+    NOT_FINITE_ATTRIBUTION = "attributions not finite"
+    NOT_FINITE_ANSWER = "model's answer not finite"
+    NO_ORIGINAL = "original scores 0"
 
 
 @dataclass(frozen=True)
@@ -117,9 +125,9 @@ def perturb(
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:
     original = -1 if how.inserts else 0
     codes = torch.zeros(len(y), dtype=torch.int64, device=y.device)
-    codes[y[:, original] == 0] = NO_ORIGINAL if how.relative else 0
-    codes[~torch.isfinite(y).all(1)] = NOT_FINITE_ANSWER
-    codes[~finite] = NOT_FINITE_ATTRIBUTION
+    codes[y[:, original] == 0] = NoCurve.NO_ORIGINAL if how.relative else 0
+    codes[~torch.isfinite(y).all(1)] = NoCurve.NOT_FINITE_ANSWER
+    codes[~finite] = NoCurve.NOT_FINITE_ATTRIBUTION
     y = y.masked_fill((codes != 0)[:, None], torch.nan)
     curve = Curve(x, y)
     return curve.relative(original) if how.relative else curve, codes

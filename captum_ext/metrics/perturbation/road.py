@@ -18,10 +18,18 @@ from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.metrics.base.curve_metric import CurveMetric
+from captum_ext.metrics.base.example import Reason
 from captum_ext.score import Score
 
 ORDERS, READINGS = ("morf", "lerf"), ("accuracy", "probability")
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+
+
+class NoAnswer(Reason):
+    """Why an example is in none of the shares."""
+
+    NOT_FINITE_ATTRIBUTION = "attributions not finite"
+    NOT_FINITE_ANSWER = "model's answer not finite"
 
 
 class ROAD(CurveMetric):
@@ -50,7 +58,7 @@ class ROAD(CurveMetric):
     tensor(1., dtype=torch.float64)
     """
 
-    REASONS = ("attributions not finite", "model's answer not finite")
+    REASONS = NoAnswer
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
     y: list[Tensor]
@@ -124,8 +132,8 @@ class ROAD(CurveMetric):
             frames = Shown(self._base.frames(images, order, shown), images, shown)
             (found,) = read(frames, [lambda x, rows: answers(score, x, rows)], score.chunk)
         require_probabilities(found[..., 0])
-        codes = torch.where(found[..., 0].isfinite().all(1), 0, 2)
-        codes[~finite] = 1
+        codes = torch.where(found[..., 0].isfinite().all(1), 0, NoAnswer.NOT_FINITE_ANSWER)
+        codes[~finite] = NoAnswer.NOT_FINITE_ATTRIBUTION
         y = correctness(found) if self.reading == "accuracy" else found[..., 0]
         self._append(y=y.masked_fill((codes != 0)[:, None], torch.nan), codes=codes)
 

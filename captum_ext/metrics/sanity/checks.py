@@ -12,6 +12,7 @@ from captum_ext._random import seeded
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.base.borrowed import Borrowed
+from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.base.means import TableMetric
 from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple, explain
 from captum_ext.metrics.sanity.randomize import (
@@ -37,10 +38,18 @@ from captum_ext.registry import SIMILARITIES
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
 
 
+class NoSimilarity(Reason):
+    """Why the maps of an example can't be compared."""
+
+    NOT_FINITE = "map not finite"
+    NOT_FINITE_AFTERWARDS = "map not finite after randomization"
+    CONSTANT = "map constant"
+
+
 class _SanityCheck(TableMetric):
     """Similarities of pairs of maps, (N, stages) each, and their mean; the original is left out."""
 
-    REASONS = ("map not finite", "map not finite after randomization", "map constant")
+    REASONS = NoSimilarity
     higher_is_better = False
     n_stages: Tensor
     seed: int = 0
@@ -81,7 +90,8 @@ class _SanityCheck(TableMetric):
             )
         maps = [original, *others]
         finite = torch.stack([torch.isfinite(m).flatten(1).all(1) for m in maps], 1)
-        broken = torch.where(finite.all(1), 0, 2).masked_fill(~finite[:, 0], 1)
+        broken = torch.where(finite.all(1), 0, NoSimilarity.NOT_FINITE_AFTERWARDS)
+        broken = broken.masked_fill(~finite[:, 0], NoSimilarity.NOT_FINITE)
         safe = [
             torch.where(fine.view(-1, *[1] * (m.dim() - 1)), m, 0.0)
             for m, fine in zip(maps, finite.unbind(1), strict=True)
@@ -89,7 +99,7 @@ class _SanityCheck(TableMetric):
         rows, codes, gone = {}, [], []
         for name in self.similarity:
             values, constant = _compared(SIMILARITIES[name], safe)
-            code = torch.where((broken == 0) & constant[:, 0], 3, broken)
+            code = torch.where((broken == 0) & constant[:, 0], NoSimilarity.CONSTANT, broken)
             vanished = constant[:, 1:] & (code == 0)[:, None]
             values = values.masked_fill(vanished, 0.0).masked_fill((code != 0)[:, None], torch.nan)
             rows[f"similarity_{name}"] = values
