@@ -5,72 +5,15 @@ import warnings
 
 import pytest
 import torch
-from captum.attr import IntegratedGradients, Saliency
+from captum.attr import IntegratedGradients
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from captum_ext import ImageClassifier, metrics as T
-from captum_ext.attr import (
-    IDGI,
-    IGOS,
-    RISE,
-    BlurIG,
-    Configured,
-    GradCam,
-    GuidedIG,
-    IGOSPlus,
-    IGOSPlusPlus,
-    MeaningfulPerturbation,
-)
-from captum_ext.attr.guided_backprop import GuidedGradCam
+from captum_ext import metrics as T
+from captum_ext.attr import IDGI
+from tests.devices.cases import IMAGES, METHODS, METRICS, MODEL, SLOW
 from tests.devices.pretended_device import PretendedDevice, There
-
-GENERATOR = torch.Generator().manual_seed(0)
-IMAGES, BASE = (torch.rand(3, 3, 32, 32, generator=GENERATOR) for _ in range(2))
-MAPS = torch.randn(3, 3, 32, 32, generator=GENERATOR)
-INSIDE = torch.zeros(3, 32, 32)
-INSIDE[:, 8:20, 6:22] = 1
-GROUPS = (torch.arange(32)[:, None] // 8 * 4 + torch.arange(32)[None] // 8).view(1, 1, 32, 32)
-METHODS = {
-    "guided": lambda m: Configured(GuidedIG(m), n_steps=3),
-    "blur": lambda m: Configured(BlurIG(m, 4.0), n_steps=3),
-    "idgi": lambda m: Configured(IDGI(IntegratedGradients(m)), n_steps=3),
-    "idgi-guided": lambda m: Configured(IDGI(GuidedIG(m)), n_steps=3),
-    "igos": lambda m: Configured(IGOS(m, 8), n_iter=2),
-    "igos+": lambda m: Configured(IGOSPlus(m, 8), n_iter=1),
-    "igos++": lambda m: Configured(IGOSPlusPlus(m, 8), n_iter=2, feature_mask=GROUPS),
-    "published": lambda m: Configured(IGOSPlusPlus.published(m, 8), n_iter=1, n_steps=3),
-    "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=2),
-    "rise": lambda m: Configured(RISE(m, 4), n_masks=9, perturbations_per_eval=4),
-    "grad-cam": GradCam,
-    "guided-grad-cam": GuidedGradCam,
-}
-METRICS = {
-    "insertion": lambda m, put: (T.Insertion(m, n_steps=3), (put(IMAGES), put(MAPS), BASE, 1)),
-    "deletion": lambda m, put: (
-        T.Deletion(m, n_steps=3),
-        (put(IMAGES), put(MAPS), None, 1, None, GROUPS),
-    ),
-    "road": lambda m, put: (T.ROAD(m), (put(IMAGES), put(MAPS), 1)),
-    "aic": lambda m, put: (T.AIC(m), (put(IMAGES), put(MAPS), None, 1)),
-    "sic": lambda m, put: (T.SIC(m, "entropy", "xrai"), (put(IMAGES), MAPS, None, 1)),
-    "localization": lambda m, put: (T.Localization(), (put(MAPS), INSIDE)),
-    "parameters": lambda m, put: (T.ParameterRandomization(Saliency), (m, put(IMAGES), 1)),
-    "labels": lambda m, put: (T.DataRandomization(Saliency), (m, m, put(IMAGES), 1)),
-}
-SLOW = ("parameters", "labels")
-
-
-def network():
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(1350, 5)
-    )
-    return ImageClassifier(net.eval(), [0.5] * 3, [0.25] * 3).eval()
-
-
-MODEL = network()
 
 
 @pytest.fixture(params=["cuda:0", "mps"])
