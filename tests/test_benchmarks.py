@@ -18,6 +18,7 @@ def bench(monkeypatch):
     return run
 
 
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
 def test_everything_is_measured_once_and_told(bench, monkeypatch, tmp_path):
     file, page = tmp_path / "run.json", tmp_path / "page.md"
     words = ["--quick", "--json", str(file), "--page", str(page)]
