@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from captum_ext import metrics as T
-from captum_ext.attr import IDGI
-from tests.devices.cases import IMAGES, METHODS, METRICS, MODEL, SLOW
+from captum_ext.attr import IDGI, Configured
+from captum_ext.evaluation import evaluate
+from tests.devices.cases import IMAGES, INSIDE, METHODS, METRICS, MODEL, SLOW
 from tests.devices.pretended_device import PretendedDevice, There
 
 
@@ -121,3 +122,18 @@ def test_the_pretended_device_counts_and_refuses():
             x.to("cpu", torch.float64)
         with pytest.raises(RuntimeError, match="generator"):
             torch.rand(2, device=device.device, generator=torch.Generator())
+
+
+def test_an_evaluation_there_gives_the_cpus_numbers(there):
+    def numbers(put):
+        model = put(copy.deepcopy(MODEL))
+        data = [(x, t, m > 0) for x, t, m in zip(IMAGES, (0, 2, 4), INSIDE, strict=True)]
+        metrics = {"insertion": T.Insertion(model, n_steps=2), "where": T.Localization()}
+        methods = {"idgi": Configured(IDGI(IntegratedGradients(model)), n_steps=2)}
+        found = evaluate(model, data, methods, metrics, batch_size=2, seed=0)
+        return {k: v for r in found.records for k, v in r.items() if k in found.columns}
+
+    with _disable_current_modes():
+        wanted = numbers(lambda model: model)
+    assert len(wanted) > 3
+    assert numbers(there.put) == pytest.approx(wanted, rel=1e-3, abs=1e-4)
