@@ -13,7 +13,11 @@ pass of one image; a gradient counts as three.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from typing_extensions import Self
 
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
@@ -28,17 +32,122 @@ from captum_ext.mask import (
     IntegratedGradient,
     MaskGrid,
     Noise,
+    Regularizer,
     Step,
+    Term,
 )
 from captum_ext.mask.advanced import PublishedBacktracking, PublishedBilateralTV, PublishedL1
 
 __all__ = ["IGOS", "IGOSPlus", "IGOSPlusPlus"]
 
 MaskSize = int | tuple[int, int] | None
-Method = TypeVar("Method", bound=MaskAttribution)
 
 
-class IGOS(MaskAttribution):
+@dataclass(frozen=True)
+class _Settings:
+    """What tells the three methods apart, here and in the published code.
+
+    Args:
+        terms: of the objective.
+        variation: total variation of a weight.
+        n_iter: iterations.
+        n_steps: points of the integrated gradient.
+        published_variation: of a weight, and of one unit of a normalized image.
+        published_data_weight: factor of the scores' gradient.
+        published_multiply: what the map is 1 minus.
+    """
+
+    terms: tuple[Term, ...]
+    variation: Callable[[float], Regularizer]
+    n_iter: int
+    n_steps: int
+    published_variation: Callable[[float, float], Regularizer]
+    published_data_weight: float = 1.0
+    published_multiply: Literal["enlarged", "cells"] = "enlarged"
+
+
+class _IGOSMethod(MaskAttribution):
+    """What the three methods share: all but their settings."""
+
+    SETTINGS: ClassVar[_Settings]
+
+    def __init__(
+        self,
+        forward_func: Forward,
+        mask_size: MaskSize = 28,
+        l1_weight: float = 1.0,
+        tv_weight: float = 20.0,
+        noise_std: float = 0.2,
+        step: Step | None = None,
+        relative_weights: bool = False,
+    ) -> None:
+        super().__init__(
+            forward_func,
+            grid=MaskGrid(mask_size),
+            terms=self.SETTINGS.terms,
+            regularizers=(L1(l1_weight), self.SETTINGS.variation(tv_weight)),
+            direction=IntegratedGradient(),
+            step=step or Backtracking(),
+            noise=Noise(noise_std),
+            n_iter=self.SETTINGS.n_iter,
+            n_steps=self.SETTINGS.n_steps,
+            relative_weights=relative_weights,
+        )
+
+    @classmethod
+    def published(
+        cls,
+        forward_func: Forward,
+        mask_size: MaskSize = 28,
+        l1_weight: float | None = None,
+        tv_weight: float = 20.0,
+        noise_std: float = 0.2,
+    ) -> Self:
+        """The published code to the letter: 20 iterations of 15 points, first step 1000.
+
+        ``l1_weight`` None is its 1, and 10 for masks of 224 x 224 cells.
+        Noise is in units of normalized images; an `ImageClassifier` says what these are. The
+        noise of base and trial loss differ, as they do there.
+
+        iGOS+ and iGOS++ have its bilateral variation. iGOS++ halves the scores' gradients, and its
+        map is 1 - the product of the masks, enlarged, not of the enlarged masks.
+        """
+        unit = _unit(forward_func)
+        # Not by the constructor, which chooses this package's pieces.
+        method = cls.__new__(cls)
+        MaskAttribution.__init__(
+            method,
+            forward_func,
+            grid=MaskGrid(mask_size),
+            terms=cls.SETTINGS.terms,
+            regularizers=(
+                PublishedL1(l1_weight),
+                cls.SETTINGS.published_variation(tv_weight, unit),
+            ),
+            direction=IntegratedGradient(cls.SETTINGS.published_data_weight),
+            step=PublishedBacktracking(),
+            noise=Noise(noise_std * unit, relative=False, fresh=True),
+            n_iter=20,
+            n_steps=15,
+            multiply=cls.SETTINGS.published_multiply,
+        )
+        return method
+
+
+def _unit(forward_func: Forward) -> float:
+    """One unit of a normalized image in units of the inputs."""
+    return float(forward_func.std.mean()) if isinstance(forward_func, ImageClassifier) else 1.0
+
+
+def _mean_variation(weight: float, unit: float) -> TV:
+    return TV(weight, scaled=False)
+
+
+def _bilateral_variation(weight: float, unit: float) -> PublishedBilateralTV:
+    return PublishedBilateralTV(weight, 0.01 * unit**2, relative=False)
+
+
+class IGOS(_IGOSMethod):
     """Integrated-Gradient Optimized Saliency (Qi, Khorram and Li, AAAI 2020).
 
     One mask that lowers the score of what it keeps, equation 3. About 470 model evaluations per
@@ -64,51 +173,16 @@ class IGOS(MaskAttribution):
     """
 
     name = "I-GOS"
-
-    def __init__(
-        self,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-        step: Step | None = None,
-        relative_weights: bool = False,
-    ) -> None:
-        super().__init__(
-            forward_func,
-            grid=MaskGrid(mask_size),
-            terms=(DeletionTerm(),),
-            regularizers=(L1(l1_weight), TV(tv_weight)),
-            direction=IntegratedGradient(),
-            step=step or Backtracking(),
-            noise=Noise(noise_std),
-            n_iter=20,
-            n_steps=5,
-            relative_weights=relative_weights,
-        )
-
-    @classmethod
-    def published(
-        cls,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float | None = None,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-    ) -> IGOS:
-        """The published code to the letter: 20 iterations of 15 points, first step 1000.
-
-        ``l1_weight`` None is its 1, and 10 for masks of 224 x 224 cells.
-        Noise is in units of normalized images; an `ImageClassifier` says what these are. The
-        noise of base and trial loss differ, as they do there.
-        """
-        method = cls(forward_func, mask_size)
-        method.regularizers = (PublishedL1(l1_weight), TV(tv_weight, scaled=False))
-        return _as_published(method, noise_std)
+    SETTINGS = _Settings(
+        terms=(DeletionTerm(),),
+        variation=TV,
+        n_iter=20,
+        n_steps=5,
+        published_variation=_mean_variation,
+    )
 
 
-class IGOSPlus(MaskAttribution):
+class IGOSPlus(_IGOSMethod):
     """iGOS+: one mask that deletes and inserts (Khorram, Lawson and Li, CHIL 2021).
 
     Its arguments are those of `IGOS`; its total variation is bilateral. About 480 model
@@ -122,49 +196,16 @@ class IGOSPlus(MaskAttribution):
     """
 
     name = "iGOS+"
-
-    def __init__(
-        self,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-        step: Step | None = None,
-        relative_weights: bool = False,
-    ) -> None:
-        super().__init__(
-            forward_func,
-            grid=MaskGrid(mask_size),
-            terms=(DeletionTerm(), InsertionTerm()),
-            regularizers=(L1(l1_weight), BilateralTV(tv_weight)),
-            direction=IntegratedGradient(),
-            step=step or Backtracking(),
-            noise=Noise(noise_std),
-            n_iter=10,
-            n_steps=5,
-            relative_weights=relative_weights,
-        )
-
-    @classmethod
-    def published(
-        cls,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float | None = None,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-    ) -> IGOSPlus:
-        """The published code to the letter, as `IGOS.published`, with its bilateral variation."""
-        method = cls(forward_func, mask_size)
-        method.regularizers = (
-            PublishedL1(l1_weight),
-            _published_variation(forward_func, tv_weight),
-        )
-        return _as_published(method, noise_std)
+    SETTINGS = _Settings(
+        terms=(DeletionTerm(), InsertionTerm()),
+        variation=BilateralTV,
+        n_iter=10,
+        n_steps=5,
+        published_variation=_bilateral_variation,
+    )
 
 
-class IGOSPlusPlus(MaskAttribution):
+class IGOSPlusPlus(_IGOSMethod):
     """iGOS++: a deletion mask, an insertion mask and their product (CHIL 2021, equation 8).
 
     Its arguments are those of `IGOS`; its total variation is bilateral and of the product. About
@@ -179,72 +220,17 @@ class IGOSPlusPlus(MaskAttribution):
     """
 
     name = "iGOS++"
-
-    def __init__(
-        self,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float = 1.0,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-        step: Step | None = None,
-        relative_weights: bool = False,
-    ) -> None:
-        super().__init__(
-            forward_func,
-            grid=MaskGrid(mask_size),
-            terms=(
-                DeletionTerm((0,)),
-                InsertionTerm((1,)),
-                DeletionTerm((0, 1)),
-                InsertionTerm((0, 1)),
-            ),
-            regularizers=(L1(l1_weight), BilateralTV(tv_weight)),
-            direction=IntegratedGradient(),
-            step=step or Backtracking(),
-            noise=Noise(noise_std),
-            n_iter=10,
-            n_steps=3,
-            relative_weights=relative_weights,
-        )
-
-    @classmethod
-    def published(
-        cls,
-        forward_func: Forward,
-        mask_size: MaskSize = 28,
-        l1_weight: float | None = None,
-        tv_weight: float = 20.0,
-        noise_std: float = 0.2,
-    ) -> IGOSPlusPlus:
-        """The published code to the letter, as `IGOSPlus.published`; scores' gradients halved.
-
-        The map is 1 - the product of the masks, enlarged, not of the enlarged masks.
-        """
-        method = cls(forward_func, mask_size)
-        method.regularizers = (
-            PublishedL1(l1_weight),
-            _published_variation(forward_func, tv_weight),
-        )
-        method.direction = IntegratedGradient(data_weight=0.5)
-        method.multiply = "cells"
-        return _as_published(method, noise_std)
-
-
-def _as_published(method: Method, noise_std: float) -> Method:
-    noise = noise_std * _unit(method.forward_func)
-    method.noise = Noise(noise, relative=False, fresh=True)
-    method.step = PublishedBacktracking()
-    method.n_iter, method.n_steps = 20, 15
-    return method
-
-
-def _published_variation(forward_func: Forward, weight: float) -> PublishedBilateralTV:
-    return PublishedBilateralTV(weight, 0.01 * _unit(forward_func) ** 2, relative=False)
-
-
-def _unit(forward_func: Forward) -> float:
-    """One unit of a normalized image in units of the inputs."""
-    if isinstance(forward_func, ImageClassifier):
-        return float(forward_func.std.mean())
-    return 1.0
+    SETTINGS = _Settings(
+        terms=(
+            DeletionTerm((0,)),
+            InsertionTerm((1,)),
+            DeletionTerm((0, 1)),
+            InsertionTerm((0, 1)),
+        ),
+        variation=BilateralTV,
+        n_iter=10,
+        n_steps=3,
+        published_variation=_bilateral_variation,
+        published_data_weight=0.5,
+        published_multiply="cells",
+    )
