@@ -66,6 +66,8 @@ class GuidedPath(Path):
         """Yields ``n_steps + 1`` knots, one model call for the whole batch per step."""
         wide = accumulation_dtype(inputs[0].device)
         start, end = _flatten(baselines).to(wide), _flatten(inputs).to(wide)
+        # NumPy has no bfloat16.
+        kinds = [torch.promote_types(x.dtype, torch.float32) for x in inputs]
         distance = (end - start).abs()
         # A feature equal to its baseline is finished from the start.
         progress = (distance == 0).to(distance)
@@ -74,7 +76,7 @@ class GuidedPath(Path):
             value, gradient = score.with_gradient(point)
             yield Knot(point, value, gradient, score)
             # Compared in the inputs' type, which loses nothing: a gradient is no finer.
-            size = _flatten(tuple(g.to(x) for g, x in zip(gradient, inputs, strict=True))).abs_()
+            size = _flatten(tuple(g.to(k) for g, k in zip(gradient, kinds, strict=True))).abs_()
             progress = self._advance(progress, distance, size, (step + 1) / n_steps)
         yield Knot(_unflatten(end, inputs), score=score)
 

@@ -60,6 +60,12 @@ def test_a_fraction_of_one_feature_still_arrives(model):
     torch.testing.assert_close(left, torch.full_like(left, 2 / 3))
 
 
+def test_a_path_of_many_features_in_bfloat16(model):
+    inputs = torch.rand(1, 3, 40, 40).bfloat16()
+    points = walk(GuidedPath(), model.bfloat16(), inputs, 2)
+    torch.testing.assert_close(points[-1], inputs.double())
+
+
 @pytest.mark.parametrize("fraction", [0.07, 0.25])
 def test_selecting_and_sorting_walk_the_same_path(fraction, model, monkeypatch):
     inputs = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
