@@ -12,6 +12,29 @@ from collections.abc import Callable
 from typing import Any
 
 MOVED = {
+    "captum_ext.curve": {
+        "BlurredBase": "captum_ext.curve.Blurred",
+        "Codec": "captum_ext.curve.codec.Codec",
+        "CompressedSize": "captum_ext.curve.codec.CompressedSize",
+        "InterpolatedBase": "captum_ext.curve.Interpolated",
+        "MultiScaleSimilarity": "captum_ext.curve.ms_ssim.MultiScaleSimilarity",
+        "even_counts": "captum_ext.curve.frames.even_counts",
+        "probability_and_correctness": "captum_ext.curve.response.probability_and_correctness",
+        "read": "captum_ext.curve.frames.read",
+    },
+    "captum_ext.evaluation": {
+        "Cost": "captum_ext.evaluation.cost.Cost",
+        "Counted": "captum_ext.evaluation.cost.Counted",
+        "measured": "captum_ext.evaluation.cost.measured",
+    },
+    "captum_ext.viz": {
+        "Cascade": "captum_ext.viz.cascade.Cascade",
+        "Explained": "captum_ext.viz.maps.Explained",
+        "cascade_figure": "captum_ext.viz.cascade.cascade_figure",
+        "draw_curves": "captum_ext.viz.maps.draw_curves",
+        "explanation_figure": "captum_ext.viz.maps.explanation_figure",
+        "history_figure": "captum_ext.viz.maps.history_figure",
+    },
     "captum_ext.mask": {
         "Deletion": "captum_ext.mask.DeletionTerm",
         "Descent": "captum_ext.mask.advanced.Descent",

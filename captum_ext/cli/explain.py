@@ -19,11 +19,10 @@ from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.options import Explain
 from captum_ext.cli.output import finish, shown, write_figure, write_json
 from captum_ext.cli.tables import explained
-from captum_ext.evaluation import Counted
+from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.registry import METHODS
-from captum_ext.viz import Explained, explanation_figure, history_figure
-from captum_ext.viz.maps import least_credit
+from captum_ext.viz.maps import Explained, explanation_figure, history_figure, least_credit
 
 
 def run(settings: Explain) -> None:

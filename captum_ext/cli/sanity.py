@@ -29,12 +29,12 @@ from captum_ext.cli.output import (
     write_json,
 )
 from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
-from captum_ext.evaluation import Counted
+from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization
 from captum_ext.registry import METHODS
-from captum_ext.viz import cascade_figure
+from captum_ext.viz.cascade import cascade_figure
 
 
 def run(settings: Sanity) -> None:

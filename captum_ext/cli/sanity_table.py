@@ -11,7 +11,7 @@ from captum_ext.cli.tables import line, number
 from captum_ext.metrics import ParameterRandomization, impostors
 from captum_ext.metrics.base import bootstrap
 from captum_ext.metrics.base.means import by_example
-from captum_ext.viz import Cascade
+from captum_ext.viz.cascade import Cascade
 
 Record = dict[str, Any]
 

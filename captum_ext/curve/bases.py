@@ -236,7 +236,3 @@ class InterpolatedFrames:
         pairs = zip(rows.tolist(), revealed.cpu().numpy(), strict=True)
         made = np.stack([interpolate(self._bytes[i], shown | self.known) for i, shown in pairs])
         return (from_bytes(made, self.images),)
-
-
-# The names that these had before Insertion and Deletion took them too.
-BlurredBase, InterpolatedBase = Blurred, Interpolated

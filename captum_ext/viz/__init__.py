@@ -1,22 +1,11 @@
-"""Pictures of maps and curves."""
+"""Pictures of maps."""
 
-from captum_ext.viz.cascade import Cascade, cascade_figure
-from captum_ext.viz.maps import (
-    Explained,
-    draw_curves,
-    explanation_figure,
-    heat,
-    history_figure,
-    overlay,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Cascade",
-    "Explained",
-    "cascade_figure",
-    "draw_curves",
-    "explanation_figure",
-    "heat",
-    "history_figure",
-    "overlay",
-]
+from captum_ext._moved import found_elsewhere
+from captum_ext.viz.maps import heat, overlay
+
+__all__ = ["heat", "overlay"]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that has moved
+    __getattr__ = found_elsewhere(__name__)

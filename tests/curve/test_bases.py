@@ -10,18 +10,11 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.interpolate import griddata
 
-from captum_ext.curve import (
-    PNG,
-    WEBP,
-    Blurred,
-    CompressedSize,
-    Interpolated,
-    probability_and_correctness,
-    rank,
-)
+from captum_ext.curve import PNG, WEBP, Blurred, Interpolated, rank
 from captum_ext.curve.bases import InterpolatedFrames
-from captum_ext.curve.codec import from_bytes, to_bytes
+from captum_ext.curve.codec import CompressedSize, from_bytes, to_bytes
 from captum_ext.curve.lattice import _METRIC, interpolate
+from captum_ext.curve.response import probability_and_correctness
 from captum_ext.metrics import AIC, INFORMATION_PRESETS, SIC, Deletion, Insertion
 from captum_ext.score import Score
 

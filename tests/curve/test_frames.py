@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from captum_ext.curve import Frames, GaussianBlur, even_counts, fraction, rank, read
+from captum_ext.curve import Frames, GaussianBlur, fraction, rank
+from captum_ext.curve.frames import even_counts, read
 from captum_ext.score import Score
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "metric.npz"

@@ -10,7 +10,8 @@ from PIL import Image
 from pytorch_msssim import ms_ssim as oracle
 from skimage import data
 
-from captum_ext.curve import MultiScaleSimilarity, ms_ssim
+from captum_ext.curve import ms_ssim
+from captum_ext.curve.ms_ssim import MultiScaleSimilarity
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "msssim.npz"
 

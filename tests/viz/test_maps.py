@@ -8,8 +8,9 @@ from captum_ext._text import pictured
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.curve import Curve
 from captum_ext.evaluation.thumbnails import map_thumbnail
-from captum_ext.viz import Cascade, Explained, cascade_figure, explanation_figure, heat, overlay
-from captum_ext.viz.maps import draw_curves, least_credit
+from captum_ext.viz import heat, overlay
+from captum_ext.viz.cascade import Cascade, cascade_figure
+from captum_ext.viz.maps import Explained, draw_curves, explanation_figure, least_credit
 
 LEVEL = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
 CURVES = {"insertion_abs": LEVEL, "deletion_abs": LEVEL}

@@ -11,17 +11,11 @@ from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype, format_inputs, moved
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
-from captum_ext.curve import (
-    CompressedSize,
-    Constant,
-    Curve,
-    FrameSource,
-    MultiScaleSimilarity,
-    rank,
-    read,
-)
+from captum_ext.curve import Constant, Curve, FrameSource, rank
 from captum_ext.curve.bases import Shown
-from captum_ext.curve.codec import in_8_bits
+from captum_ext.curve.codec import CompressedSize, in_8_bits
+from captum_ext.curve.frames import read
+from captum_ext.curve.ms_ssim import MultiScaleSimilarity
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.metrics.information.protocol import LEVELS, InformationProtocol

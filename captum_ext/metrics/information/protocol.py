@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_ext.curve import PNG, WEBP_FULL, Base, Blurred, Codec, Interpolated
+from captum_ext.curve import PNG, WEBP_FULL, Base, Blurred, Interpolated
 from captum_ext.curve.bases import as_base
+from captum_ext.curve.codec import Codec
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.registry import PRESETS as _PRESETS
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from captum_ext._tensors import format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.classifier import require_unit_images
-from captum_ext.curve import Constant, Curve, even_counts, rank, read
+from captum_ext.curve import Constant, Curve, rank
 from captum_ext.curve.bases import BaseLike, Shown, as_base
+from captum_ext.curve.frames import even_counts, read
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.curve.response import element_share, share
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities

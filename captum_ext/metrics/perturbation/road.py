@@ -12,8 +12,9 @@ from torch import Tensor
 from captum_ext._tensors import format_inputs
 from captum_ext._typing import FeatureMask, Forward, Inputs, Target
 from captum_ext.classifier import require_unit_images
-from captum_ext.curve import Curve, NoisyLinear, rank, read
+from captum_ext.curve import Curve, NoisyLinear, rank
 from captum_ext.curve.bases import BaseLike, Shown, as_base
+from captum_ext.curve.frames import read
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
