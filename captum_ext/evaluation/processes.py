@@ -14,10 +14,10 @@ import torch.distributed as dist
 from captum_ext._launch import FAILING, is_shared
 
 
-def here() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """This process's number and how many there are.
 
-    >>> here()
+    >>> rank_and_size()
     (0, 1)
     """
     if dist.is_available() and dist.is_initialized():
@@ -29,16 +29,16 @@ class OtherProcessError(RuntimeError):
     """Another process of the run has ended, so that nothing can be asked of it."""
 
 
-def everyone(value: Any) -> list[Any]:
+def gather(value: Any) -> list[Any]:
     """What each process says, in order; all of them must ask.
 
     Raises:
         OtherProcessError: if one has ended.
 
-    >>> everyone("yes")
+    >>> gather("yes")
     ['yes']
     """
-    size = here()[1]
+    size = rank_and_size()[1]
     if size == 1:
         return [value]
     values: list[Any] = [None] * size
@@ -54,7 +54,7 @@ def everyone(value: Any) -> list[Any]:
 
 def agree(error: Exception | None) -> None:
     """Raises in all processes if there is an error in one, so that none waits for another."""
-    found = [e for e in everyone(error) if e is not None]
+    found = [e for e in gather(error) if e is not None]
     if found:
         raise error or found[0]
 

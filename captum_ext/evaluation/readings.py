@@ -20,7 +20,7 @@ State: TypeAlias = dict[str, Tensor | list[Tensor]]
 """The state of a metric: what `torchmetrics` calls ``metric_state``."""
 
 
-def alone(metric: Metric) -> Metric:
+def empty_copy(metric: Metric) -> Metric:
     """An empty copy of a metric that never asks other processes."""
     copy: Metric = metric.clone()
     copy.reset()
@@ -99,7 +99,7 @@ class Filling:
     """
 
     def __init__(self, metric: Metric) -> None:
-        self.metric = alone(metric)
+        self.metric = empty_copy(metric)
         self.lists: dict[str, list[Tensor]] = {}
         self.n_states = 0
 

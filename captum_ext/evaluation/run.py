@@ -28,7 +28,7 @@ from captum_ext.evaluation.cost import Cost, watched
 from captum_ext.evaluation.data import Data, count, groups, is_indexed
 from captum_ext.evaluation.earlier import Earlier
 from captum_ext.evaluation.failures import stop_unless_its_own
-from captum_ext.evaluation.readings import alone, flat, pack, read
+from captum_ext.evaluation.readings import empty_copy, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.screening import Screened, screen
 from captum_ext.evaluation.settings import about, check
@@ -120,7 +120,7 @@ def evaluate(
     job = _Job(
         forward_func,
         methods,
-        {name: alone(readers[name]) for name in dict.fromkeys(leaders.values())},
+        {name: empty_copy(readers[name]) for name in dict.fromkeys(leaders.values())},
         seed,
         only_correct,
         unlabeled,
@@ -130,7 +130,7 @@ def evaluate(
         for remark in store.remarks:
             warnings.warn(remark, stacklevel=2)
         _work(job, store, data, batch_size, names, progress)
-        processes.everyone(None)
+        processes.gather(None)
         store.share()
         found = Evaluation(
             tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names
@@ -162,7 +162,7 @@ def _work(
     names: Sequence[str] | None,
     progress: Progress | None,
 ) -> None:
-    rank, size = processes.here()
+    rank, size = processes.rank_and_size()
     earlier = Earlier(store, batch_size, names)
 
     def is_mine(number: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from captum_ext.evaluation.processes import agree, everyone, here
+from captum_ext.evaluation.processes import agree, gather, rank_and_size
 from captum_ext.evaluation.settings import About
 from captum_ext.evaluation.store_files import (
     ForeignFileError,
@@ -117,7 +117,7 @@ class Store:
 
     @property
     def _own_name(self) -> str:
-        return f"part-{here()[0]:05d}.sqlite"
+        return f"part-{rank_and_size()[0]:05d}.sqlite"
 
     def _parts(self) -> list[Path]:
         if self.folder is None or not self.folder.is_dir():
@@ -238,18 +238,18 @@ class Store:
 
     def share(self) -> None:
         """Gives every process what it can't read from the folder, as on several machines."""
-        if here()[1] == 1:
+        if rank_and_size()[1] == 1:
             return
         for table, key in _MERGED.items():
             names, n = ", ".join(key), len(key)
             mine = set(self.own.execute(f"SELECT {names} FROM {table}"))
             visible = set(self._all(f"SELECT {names} FROM {table}"))
-            known = set().union(*everyone(mine))
-            lacking = set().union(*everyone(known - visible)) & mine
+            known = set().union(*gather(mine))
+            lacking = set().union(*gather(known - visible)) & mine
             where = " AND ".join(f"{name} = ?" for name in key)
             rows = [self.own.execute(f"SELECT * FROM {table} WHERE {where}", k).fetchone()
                     for k in sorted(lacking)]  # fmt: skip
-            for given in everyone(rows):
+            for given in gather(rows):
                 wanted = [row for row in given if row[:n] not in visible]
                 marks = f"INSERT OR IGNORE INTO {table} VALUES"
                 self._write([(f"{marks} ({','.join('?' * len(row))})", row) for row in wanted])
@@ -271,11 +271,11 @@ def _made(kind: type[Row], row: tuple[Any, ...]) -> Row:
 @contextmanager
 def opened(folder: Path | None, about: About, resume: bool) -> Iterator[Store]:
     """A store that no other run has, in all processes or in none."""
-    session = everyone(uuid.uuid4().hex)[0]
+    session = gather(uuid.uuid4().hex)[0]
     lock, store = None, None
     error: Exception | None = None
     try:
-        if folder is not None and here()[0] == 0:
+        if folder is not None and rank_and_size()[0] == 0:
             lock = _lock(folder)
             ResultFolder(folder).sweep()
     except (OSError, ValueError, sqlite3.Error) as problem:
@@ -283,13 +283,13 @@ def opened(folder: Path | None, about: About, resume: bool) -> Iterator[Store]:
     try:
         agree(error)
         # One after the other: each puts files of earlier starts in order.
-        for rank in range(here()[1]):
-            if rank == here()[0]:
+        for rank in range(rank_and_size()[1]):
+            if rank == rank_and_size()[0]:
                 try:
                     store = Store(folder, about, resume, session)
                 except (OSError, ValueError, sqlite3.Error) as problem:
                     error = _as_error(problem, folder)
-            everyone(None)
+            gather(None)
         agree(error)
         assert store is not None
         yield store
