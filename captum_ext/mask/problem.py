@@ -72,10 +72,6 @@ class MaskProblem:
         """What is random in the objective, the same for all examples: ``keys`` alone decide it."""
         return Sample.draw(fractions, self.inputs, self.noise, self.jitter, len(self.terms), keys)
 
-    def cost(self, sample: Sample) -> int:
-        """Model evaluations per example that one value takes; a gradient takes three times that."""
-        return len(self.terms) * len(sample.fractions)
-
     def value(self, masks: Tensor, rows: Tensor, sample: Sample) -> Tensor:
         """The objective of each mask, (M,), without a graph; ``rows`` says whose mask each is."""
         values = []

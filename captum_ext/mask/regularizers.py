@@ -106,8 +106,11 @@ class TV:
     def _of(self, mask: Tensor) -> Tensor:
         if mask.dim() < 4:
             return torch.zeros_like(mask[:, 0])
-        scale = _outline(mask) if self.scaled else _unscaled
-        return _sum_of_means(lambda d, axis: scale(axis) * d.abs() ** self.exponent, mask)
+
+        def penalty(d: Tensor, axis: int) -> Tensor:
+            return (_outline(mask, axis) if self.scaled else 1.0) * d.abs() ** self.exponent
+
+        return _sum_of_means(penalty, mask)
 
 
 @dataclass(frozen=True)
@@ -140,18 +143,31 @@ class BilateralTV:
 
     def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
         pairs = zip(maps, inputs, strict=False)
-        return self.weight * _average([self._of(m, x) for m, x in pairs])
+        return self.weight * _average(
+            [self._of(m, x) if m.dim() == 4 else torch.zeros_like(m[:, 0]) for m, x in pairs]
+        )
 
     def _of(self, mask: Tensor, image: Tensor) -> Tensor:
-        if mask.dim() < 4:
-            return torch.zeros_like(mask[:, 0])
-        edge, outline = _edges(self, image), _outline(mask)
-        plain = _sum_of_means(lambda d, axis: outline(axis) * d**2, mask)
+        def weighted(d: Tensor, axis: int) -> Tensor:
+            return self._edge(image, axis) * d**2 / self._scale(mask, axis)
+
+        plain = _sum_of_means(lambda d, axis: self._scale(mask, axis) * d**2, mask)
+        return (plain + _sum_of_means(weighted, _large(mask, image))) / 2
+
+    def _scale(self, mask: Tensor, axis: int) -> float:
         # The same variation falls as 1 / size in cells, and rises with size once enlarged.
-        return (
-            plain
-            + _sum_of_means(lambda d, axis: edge(axis) * d**2 / outline(axis), _large(mask, image))
-        ) / 2
+        return _outline(mask, axis)
+
+    def _edge(self, image: Tensor, axis: int) -> Tensor:
+        """What a difference of the mask costs at each pair of neighboring pixels, 1 where flat."""
+        return (-image.diff(dim=axis).square().mean(1, keepdim=True) / self._width(image)).exp()
+
+    def _width(self, image: Tensor) -> Tensor | float:
+        if not self.relative:
+            return self.sigma
+        variance = image.flatten(1).var(1, correction=0).view(-1, 1, 1, 1)
+        # A constant image has no edges: any width will do.
+        return self.sigma * torch.where(variance > 0, variance, 1.0)
 
 
 @dataclass(frozen=True)
@@ -172,14 +188,10 @@ class EdgeTV(BilateralTV):
     """
 
     def _of(self, mask: Tensor, image: Tensor) -> Tensor:
-        if mask.dim() < 4:
-            return torch.zeros_like(mask[:, 0])
-        edge = _edges(self, image)
-
         def weighted(d: Tensor, axis: int) -> Tensor:
             cells, pixels = mask.shape[axis] - 1, image.shape[axis] - 1
             # A step of 1 between two cells is pixels / cells steps of cells / pixels.
-            return edge(axis) * d**2 * (pixels / max(cells, 1)) * pixels / (_SIDE - 1)
+            return self._edge(image, axis) * d**2 * (pixels / max(cells, 1)) * pixels / (_SIDE - 1)
 
         return _sum_of_means(weighted, _large(mask, image))
 
@@ -197,44 +209,19 @@ class PublishedBilateralTV(BilateralTV):
     tensor([1.])
     """
 
-    def _of(self, mask: Tensor, image: Tensor) -> Tensor:
-        if mask.dim() < 4:
-            return torch.zeros_like(mask[:, 0])
-        sigma = _sigma(self, image)
+    def _scale(self, mask: Tensor, axis: int) -> float:
+        return 1.0
 
-        def weighted(d: Tensor, axis: int) -> Tensor:
-            step = image.diff(dim=axis)
-            if axis == -2:
-                edge = (-step.mean(1, keepdim=True).square() / sigma).exp()
-            else:
-                edge = (-step.square() / sigma).exp().mean(1, keepdim=True)
-            return edge * d**2
-
-        plain = _sum_of_means(lambda d, axis: d**2, mask)
-        return (plain + _sum_of_means(weighted, _large(mask, image))) / 2
+    def _edge(self, image: Tensor, axis: int) -> Tensor:
+        step, width = image.diff(dim=axis), self._width(image)
+        if axis == -2:
+            return (-step.mean(1, keepdim=True).square() / width).exp()
+        return (-step.square() / width).exp().mean(1, keepdim=True)
 
 
-def _sigma(regularizer: BilateralTV, image: Tensor) -> Tensor | float:
-    if not regularizer.relative:
-        return regularizer.sigma
-    variance = image.flatten(1).var(1, correction=0).view(-1, 1, 1, 1)
-    # A constant image has no edges: any width will do.
-    return regularizer.sigma * torch.where(variance > 0, variance, 1.0)
-
-
-def _edges(regularizer: BilateralTV, image: Tensor) -> Callable[[int], Tensor]:
-    """What a difference of the mask costs at each pair of neighboring pixels, 1 where flat."""
-    sigma = _sigma(regularizer, image)
-    return lambda axis: (-image.diff(dim=axis).square().mean(1, keepdim=True) / sigma).exp()
-
-
-def _outline(mask: Tensor) -> Callable[[int], float]:
+def _outline(mask: Tensor, axis: int) -> float:
     """What turns a mean over neighbors into a sum along a line of cells, 1 at 28 cells."""
-    return lambda axis: (mask.shape[axis] - 1) / (_SIDE - 1)
-
-
-def _unscaled(axis: int) -> float:
-    return 1.0
+    return (mask.shape[axis] - 1) / (_SIDE - 1)
 
 
 def _large(mask: Tensor, image: Tensor) -> Tensor:
