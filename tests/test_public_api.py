@@ -103,12 +103,25 @@ def test_every_command_and_option_of_the_catalog_is_documented():
     assert [name for name in METHODS if f"`{name}`" not in page] == []
 
 
+RENAMED = {
+    "BlurredBase": "Blurred",
+    "Deletion": "DeletionTerm",
+    "Evaluate": "Objective",
+    "Here": "MaskState",
+    "Insertion": "InsertionTerm",
+    "InterpolatedBase": "Interpolated",
+    "Move": "StepResult",
+    "Rule": "UpdateRule",
+}
+
+
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [(module, old, new) for module, names in MOVED.items() for old, new in names.items()],
 )
 def test_a_name_that_moved_is_still_found_where_it_was(module, old, new):
     place, _, name = new.rpartition(".")
+    assert name == RENAMED.get(old, old)
     with pytest.warns(DeprecationWarning, match=re.escape(f"{module}.{old} is now {new};")) as said:
         found = getattr(importlib.import_module(module), old)
     assert found is getattr(importlib.import_module(place), name)
