@@ -135,10 +135,14 @@ def run(options: argparse.Namespace, make: Model) -> dict[str, Any]:
     known = json.loads(options.json.read_text()) if options.json.exists() else {"rows": {}}
     found = {"about": about(), "rows": known["rows"]}
     for key, (table, name, size) in rows(options.quick).items():
-        if options.only not in key or (key in found["rows"] and not options.again):
+        row = found["rows"].get(key)
+        new = row is None or options.again
+        wants_memory = table == "growth" and options.memory and (new or "peak" not in row)
+        if options.only not in key or not (new or wants_memory):
             continue
-        row = measured(table, name, size, model, options.repeats)
-        if table == "growth" and options.memory:
+        if new:
+            row = measured(table, name, size, model, options.repeats)
+        if wants_memory:
             row |= peaks(name, size, row["largest"])
         found["rows"][key] = row
         print(table_of([row], head=False), flush=True)
