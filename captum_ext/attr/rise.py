@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_ext._captum import PerturbationAttribution, log_usage
+from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
 from captum_ext.mask.advanced import RandomMasks
@@ -97,7 +98,7 @@ class RISE(PerturbationAttribution):
             references = format_baselines(baselines, images)
             sums = _Sums(images)
             masks = [RandomMasks(self.cells, self.keep, (x.shape[2], x.shape[3])) for x in images]
-            generator = torch.Generator().manual_seed(seed)
+            generator = stream(seed)
             streams = [m.blocks(generator) for m in masks]
             for start in count(0, BLOCK):
                 blocks = [next(stream) for stream in streams]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._tensors import format_baselines
 from captum_ext._typing import Baselines, Tensors
 from captum_ext.curve.codec import Bytes, from_bytes, in_8_bits, to_bytes
@@ -210,7 +211,7 @@ class Interpolated:
     def known(self, height: int, width: int) -> Mask:
         """Which pixels are known from the start, (height, width)."""
         size = height * width
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = stream(self.seed)
         chosen = torch.randperm(size, generator=generator)[: int(size * self.fraction)]
         mask = torch.zeros(size, dtype=torch.bool)
         mask[chosen] = True

@@ -11,6 +11,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._tensors import moved
 from captum_ext._typing import Tensors
 from captum_ext.curve.bases import images_of
@@ -71,7 +72,7 @@ class _ImputedFrames:
 
     @cached_property
     def _noise(self) -> Tensor:
-        generator = torch.Generator().manual_seed(self.how.seed)
+        generator = stream(self.how.seed)
         drawn = torch.randn(self.images.shape[1:], generator=generator, dtype=torch.float64)
         return drawn * self.how.noise
 

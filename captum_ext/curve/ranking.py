@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import FeatureMask, Tensors
 
@@ -98,7 +99,7 @@ def _group_places(credits: Tensor, numbers: Tensor, seed: int) -> tuple[Tensor, 
 
 def _places(scores: Tensor, seed: int) -> Tensor:
     """The place of each of F scores in falling order, (N, F)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed)
     shuffle = torch.randperm(scores.shape[1], generator=generator).to(scores.device)
     known = scores.masked_fill(scores.isnan(), -torch.inf)[:, shuffle]
     order = shuffle[torch.argsort(known, dim=1, descending=True, stable=True)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._typing import Tensors
 
 __all__ = ["Noise", "Sample"]
@@ -69,12 +69,11 @@ class Sample:
         keys: Sequence[int],
     ) -> Sample:
         """A sample that ``keys`` alone decide, whatever the global random state."""
-        generator = torch.Generator().manual_seed(_seed(keys))
+        generator = stream(*keys)
         n_noises, shifts = (n_terms if noise.fresh else 1), None
         draws: list[Tensor] = []
         for x in inputs if noise.std > 0 else ():
             shape = (n_noises, len(fractions), *x.shape[1:])
-            # Drawn on the CPU, so that all devices see the same noise.
             drawn = torch.randn(shape, generator=generator).mul_(noise.std)
             draws.append(drawn.to(x))
         if jitter > 0:
@@ -97,9 +96,3 @@ class Sample:
             std = x.flatten(1).std(1, correction=0)
             noise = noise * std.view(-1, *[1] * (x.dim() - 1))
         return blend + noise
-
-
-def _seed(keys: Sequence[int]) -> int:
-    """One seed from several numbers, without the collisions of their sum."""
-    words = np.random.SeedSequence([k % 2**64 for k in keys]).generate_state(1, np.uint64)
-    return int(words[0]) >> 1

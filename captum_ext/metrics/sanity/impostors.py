@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._typing import Inputs
 from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple
 
@@ -30,7 +31,7 @@ def impostors(seed: int = 0) -> dict[str, MakeMethod]:
     >>> check["image edges"], abs(check["random map"]) < 0.5
     (1.0, True)
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed)
     return {"image edges": lambda _: _Edges(), "random map": lambda _: _Noise(generator)}
 
 

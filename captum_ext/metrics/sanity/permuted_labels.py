@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from captum_ext._random import stream
 from captum_ext.metrics.sanity.randomize import forget_casts
 from captum_ext.metrics.sanity.twin import require_parameters, twin_of
 
@@ -61,7 +62,7 @@ def train_on_permuted_labels(
         raise ValueError(
             f"`n_epochs` and `batch_size` are at least 1, but got {n_epochs} and {batch_size}."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed)
     wrong = labels[torch.randperm(len(labels), generator=generator)].to(inputs.device)
     accuracy = 0.0
     with (

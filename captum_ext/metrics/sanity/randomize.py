@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities import rank_zero_warn
 
+from captum_ext._random import stream
 from captum_ext._tensors import moved
 from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
@@ -64,7 +64,7 @@ def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initializer
     places = {name: (k, p) for k, (name, p) in enumerate(model.named_parameters())}
     for name in stage.parameters:
         place, parameter = places[name]
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{place}".encode()))
+        generator = stream(seed, place)
         fresh = initialize(parameter, generator)
         if fresh.shape != parameter.shape:
             raise ValueError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype
 from captum_ext.curve.ms_ssim import ssim
 from captum_ext.maps import absolute_map, signed_map
@@ -156,7 +157,7 @@ def by_chance(similarity: Similarity, maps: Tensor) -> Tensor:
 
 def _moved(maps: Tensor, k: int) -> Tensor:
     if maps.dim() == 2:
-        order = torch.randperm(maps.shape[1], generator=torch.Generator().manual_seed(k))
+        order = torch.randperm(maps.shape[1], generator=stream(k))
         return maps[:, order.to(maps.device)]
     # As channels are summed where there are images.
     axes = tuple(range(min(maps.dim() - 2, 2), maps.dim()))
