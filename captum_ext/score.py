@@ -238,9 +238,9 @@ class Score:
     def _require_values(self) -> None:
         if not self.knows_value:
             raise ValueError(
-                "Within a layer or neuron method only gradients are known, but this rule or a "
-                "convergence delta needs the model's values: use a rule that reads gradients "
-                "alone, such as `riemann`."
+                "Within a layer or neuron method only gradients are known, but this rule, this "
+                "placement or a convergence delta needs the model's values: use a rule that reads "
+                "gradients alone, such as `riemann`, and even steps."
             )
 
     def _seen(self, points: Tensors) -> Tensors:

@@ -9,7 +9,7 @@ from captum_ext.attr.idgi import IDGI, path_of
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution, MaskRun
 from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
-from captum_ext.attr.path_attribution import PathAttribution
+from captum_ext.attr.path_attribution import PathAttribution, walk
 from captum_ext.attr.rise import RISE
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "PathAttribution",
     "path_of",
     "register",
+    "walk",
 ]

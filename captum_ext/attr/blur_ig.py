@@ -5,6 +5,7 @@ from __future__ import annotations
 from captum_ext._typing import Forward
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.path.blur import BlurPath
+from captum_ext.path.placement import Placement
 from captum_ext.path.rules import trapezoid
 
 
@@ -19,6 +20,7 @@ class BlurIG(PathAttribution):
     Args:
         forward_func: the model or function to explain; takes images (N, C, height, width).
         max_sigma: the blur at the start in pixels, above 0.
+        placement: where the steps are; None for the paper's equal ones.
 
     >>> import torch
     >>> def brightness(images):
@@ -31,5 +33,10 @@ class BlurIG(PathAttribution):
 
     default_steps: int = 100
 
-    def __init__(self, forward_func: Forward, max_sigma: float = 50.0) -> None:
-        super().__init__(forward_func, BlurPath(max_sigma), trapezoid)
+    def __init__(
+        self,
+        forward_func: Forward,
+        max_sigma: float = 50.0,
+        placement: Placement | None = None,
+    ) -> None:
+        super().__init__(forward_func, BlurPath(max_sigma), trapezoid, placement)

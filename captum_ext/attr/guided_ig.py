@@ -5,6 +5,7 @@ from __future__ import annotations
 from captum_ext._typing import Forward
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.path.guided import GuidedPath
+from captum_ext.path.placement import Placement
 from captum_ext.path.rules import riemann
 
 
@@ -19,6 +20,7 @@ class GuidedIG(PathAttribution):
         forward_func: the model or function to explain.
         fraction: share of features moved together, in (0, 1].
         max_dist: bound on the distance from the straight line, in [0, 1]; 0 is the straight line.
+        placement: None: this path finds its own points, and any placement is refused.
 
     >>> import torch
     >>> method = GuidedIG(lambda x: x[:, 0] * x[:, 1])
@@ -30,6 +32,10 @@ class GuidedIG(PathAttribution):
     default_steps: int = 200
 
     def __init__(
-        self, forward_func: Forward, fraction: float = 0.25, max_dist: float = 0.02
+        self,
+        forward_func: Forward,
+        fraction: float = 0.25,
+        max_dist: float = 0.02,
+        placement: Placement | None = None,
     ) -> None:
-        super().__init__(forward_func, GuidedPath(fraction, max_dist), riemann)
+        super().__init__(forward_func, GuidedPath(fraction, max_dist), riemann, placement)

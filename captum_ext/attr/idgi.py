@@ -9,6 +9,7 @@ from captum.attr import IntegratedGradients
 
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.path.base import Path
+from captum_ext.path.placement import Placement
 from captum_ext.path.rules import important_direction
 from captum_ext.path.straight import StraightLine
 
@@ -61,6 +62,12 @@ class IDGI(PathAttribution):
     Args:
         method: Captum's IntegratedGradients, `GuidedIG`, `BlurIG`, `PathAttribution`, or an
             instance of a class registered with `path_of`.
+        placement: where the steps are on a path that is known beforehand; None for those of the
+            method.
+
+    Raises:
+        TypeError: for a method without a path.
+        ValueError: for a placement over `GuidedIG`, which finds its own points.
 
     >>> import torch
     >>> method = IDGI(IntegratedGradients(lambda x: (x**2).sum(1)))
@@ -68,7 +75,9 @@ class IDGI(PathAttribution):
     tensor([[9., 1.]])
     """
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Any, placement: Placement | None = None) -> None:
         path = path_of(method)
-        super().__init__(method.forward_func, path, important_direction)
+        if placement is None and isinstance(method, PathAttribution):
+            placement = method.placement
+        super().__init__(method.forward_func, path, important_direction, placement)
         self.default_steps = getattr(method, "default_steps", self.default_steps)

@@ -1,8 +1,9 @@
-"""`PathAttribution`: any path with any rule, under Captum's arguments."""
+"""`PathAttribution`: any path with any rule, under Captum's arguments; `walk`: several at once."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ import torch
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
-from captum_ext.path.base import Knot, Path, Rule, integrate
+from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
+from captum_ext.path.placement import Placement, even
 from captum_ext.path.rules import riemann
 from captum_ext.score import Score
 
@@ -23,6 +25,12 @@ class PathAttribution(GradientAttribution):
             probabilities to explain probabilities.
         path: from the baselines to the inputs.
         rule: `riemann`, `trapezoid`, `important_direction`, or a function of two knots.
+        placement: where the knots of a `FixedPath` stand: `even`, `EqualRise()`, or a function as
+            `Placement` describes it. None: equal steps.
+
+    Raises:
+        ValueError: for a placement on a path that finds its points itself.
+        TypeError: for what is no path or no placement.
 
     >>> from captum_ext.path import FixedPath, important_direction
     >>> class Curved(FixedPath):
@@ -37,15 +45,27 @@ class PathAttribution(GradientAttribution):
 
     default_steps: int = 50
 
-    def __init__(self, forward_func: Forward, path: Path, rule: Rule = riemann) -> None:
+    def __init__(
+        self,
+        forward_func: Forward,
+        path: Path,
+        rule: Rule = riemann,
+        placement: Placement | None = None,
+    ) -> None:
         if not isinstance(path, Path):
             raise TypeError(
                 f"`path` is a captum_ext.path.Path such as StraightLine(), "
                 f"but got {type(path).__name__}."
             )
+        _check_placement(placement, path)
         super().__init__(forward_func)
         self.path = path
         self.rule = rule
+        self.placement = placement
+
+    def _steps(self, n_steps: int | None) -> tuple[Placement, int]:
+        """The placement and the number of steps of a call with this ``n_steps``."""
+        return self.placement or even, self.default_steps if n_steps is None else n_steps
 
     @log_usage()
     def attribute(
@@ -89,35 +109,9 @@ class PathAttribution(GradientAttribution):
             AssertionError: if the target does not fit the output, as in Captum.
         """
         del method
-        n_steps = self.default_steps if n_steps is None else n_steps
-        if n_steps < 1:
-            raise ValueError(
-                f"`n_steps` is the number of steps on the path, at least 1, but got {n_steps}."
-            )
-        tensors = format_inputs(inputs)
-        self.path.check(tensors, n_steps)
-        if baselines is not None and not self.path.uses_baselines:
-            warnings.warn(
-                f"`baselines` is ignored: {type(self.path).__name__} has a start of its own.",
-                stacklevel=3,
-            )
-            baselines = None
-        score = Score(
-            self.forward_func,
-            tensors,
-            target,
-            additional_forward_args,
-            self.gradient_func,
-            internal_batch_size,
-        )
-        with score.borrowed():
-            starts = _widen(format_baselines(baselines, tensors))
-            knots = self.path.knots(score, starts, _widen(tensors), n_steps)
-            credit, first, last = integrate(knots, self.rule)
-            attributions = format_output(credit, inputs)
-            if not return_convergence_delta:
-                return attributions
-            return attributions, _delta(attributions, first, last, score)
+        given = (inputs, baselines, target, additional_forward_args, n_steps, internal_batch_size)
+        (found,) = _walk([self], *given, return_convergence_delta)
+        return found
 
     def has_convergence_delta(self) -> bool:
         """Path methods are complete, so they have a delta."""
@@ -132,6 +126,144 @@ class PathAttribution(GradientAttribution):
     def get_name(cls) -> str:
         """The method's name, as its paper writes it."""
         return cls.__name__
+
+
+def walk(
+    methods: Sequence[PathAttribution],
+    inputs: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    n_steps: int | None = None,
+    internal_batch_size: int | None = None,
+    return_convergence_delta: bool = False,
+) -> list[Any]:
+    """What several path methods give, where methods that share a walk walk it once.
+
+    Methods share one if they have the same model, path, placement and number of steps, such as
+    `BlurIG` and `IDGI` over it, or `PathAttribution` with several rules. Each one's attributions
+    are bit for bit those of its own ``attribute``.
+
+    Args:
+        methods: `GuidedIG`, `BlurIG`, `IDGI` and `PathAttribution` in any order.
+        inputs: this and all else as for `PathAttribution.attribute`.
+
+    Returns:
+        What each method's ``attribute`` returns, in order.
+
+    Raises:
+        TypeError: for a method that is no `PathAttribution`, such as Captum's own.
+        ValueError, AssertionError: as ``attribute``.
+
+    >>> from captum_ext.path import StraightLine, important_direction, trapezoid
+    >>> def model(x):
+    ...     return x.square().sum(1)
+    >>> rules = (trapezoid, important_direction)
+    >>> methods = [PathAttribution(model, StraightLine(), rule) for rule in rules]
+    >>> walk(methods, torch.tensor([[3.0, 1.0]]), n_steps=10)
+    [tensor([[9., 1.]]), tensor([[9., 1.]])]
+    """
+    for method in methods:
+        if not isinstance(method, PathAttribution):
+            raise TypeError(
+                f"`methods` are path methods of captum_ext.attr, but got {type(method).__name__}: "
+                f"call its own `attribute`."
+            )
+    given = (inputs, baselines, target, additional_forward_args, n_steps, internal_batch_size)
+    found: dict[int, Any] = {}
+    for group in shared_walks(methods, n_steps):
+        credits = _walk([methods[k] for k in group], *given, return_convergence_delta)
+        found.update(zip(group, credits, strict=True))
+    return [found[k] for k in range(len(methods))]
+
+
+def shared_walks(methods: Sequence[Any], n_steps: int | None = None) -> list[list[int]]:
+    """Which methods, by position, share a walk of this many steps; one of no path is alone."""
+    groups: list[list[int]] = []
+    for k, method in enumerate(methods):
+        for group in groups:
+            if _share(methods[group[0]], method, n_steps):
+                group.append(k)
+                break
+        else:
+            groups.append([k])
+    return groups
+
+
+def _share(a: Any, b: Any, n_steps: int | None) -> bool:
+    if not (isinstance(a, PathAttribution) and isinstance(b, PathAttribution)):
+        return False
+    same_model = a.forward_func is b.forward_func and a.gradient_func is b.gradient_func
+    return same_model and _equal((a.path, *a._steps(n_steps)), (b.path, *b._steps(n_steps)))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except Exception:
+        # A path of a user's own may hold tensors, which give no single answer.
+        return False
+
+
+def _walk(
+    methods: Sequence[PathAttribution],
+    inputs: Inputs,
+    baselines: Baselines,
+    target: Target,
+    additional_forward_args: Any,
+    n_steps: int | None,
+    internal_batch_size: int | None,
+    return_convergence_delta: bool,
+) -> list[Any]:
+    """What methods that share a walk give."""
+    first_method = methods[0]
+    path = first_method.path
+    placement, n_steps = first_method._steps(n_steps)
+    if n_steps < 1:
+        raise ValueError(
+            f"`n_steps` is the number of steps on the path, at least 1, but got {n_steps}."
+        )
+    tensors = format_inputs(inputs)
+    path.check(tensors, n_steps)
+    if baselines is not None and not path.uses_baselines:
+        warnings.warn(
+            f"`baselines` is ignored: {type(path).__name__} has a start of its own.",
+            stacklevel=4,
+        )
+        baselines = None
+    score = Score(
+        first_method.forward_func,
+        tensors,
+        target,
+        additional_forward_args,
+        first_method.gradient_func,
+        internal_batch_size,
+    )
+    with score.borrowed():
+        ends = _widen(format_baselines(baselines, tensors)), _widen(tensors)
+        where = () if placement is even else (placement,)
+        knots = path.knots(score, *ends, n_steps, *where)
+        *credits, first, last = integrate(knots, *(method.rule for method in methods))
+        maps = [format_output(credit, inputs) for credit in credits]
+        if not return_convergence_delta:
+            return maps
+        return [(credit, _delta(credit, first, last, score)) for credit in maps]
+
+
+def _check_placement(placement: Placement | None, path: Path) -> None:
+    if placement is None:
+        return
+    if not callable(placement) or isinstance(placement, type):
+        what = placement.__name__ if isinstance(placement, type) else repr(placement)
+        raise TypeError(
+            f"`placement` is even, EqualRise(), or a function of the model's values along the "
+            f"path and the number of steps, but got {what}."
+        )
+    if not isinstance(path, FixedPath):
+        raise ValueError(
+            f"`placement` says where knots stand on a path whose points are known beforehand, but "
+            f"{type(path).__name__} finds its own as it walks: leave it out."
+        )
 
 
 def _widen(tensors: Tensors) -> Tensors:

@@ -3,16 +3,20 @@
 from captum_ext.path.base import FixedPath, Knot, Path, integrate
 from captum_ext.path.blur import BlurPath, gaussian_blur
 from captum_ext.path.guided import GuidedPath
+from captum_ext.path.placement import EqualRise, Placement, even
 from captum_ext.path.rules import important_direction, riemann, trapezoid
 from captum_ext.path.straight import StraightLine
 
 __all__ = [
     "BlurPath",
+    "EqualRise",
     "FixedPath",
     "GuidedPath",
     "Knot",
     "Path",
+    "Placement",
     "StraightLine",
+    "even",
     "gaussian_blur",
     "important_direction",
     "integrate",

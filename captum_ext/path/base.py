@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
-from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+from itertools import pairwise, zip_longest
+from typing import Any, ClassVar, Protocol, TypeAlias, overload, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
+from captum_ext.path.placement import Placement, Places, as_places, even, placed
 from captum_ext.score import Score
 
 
@@ -58,8 +60,9 @@ class Knot:
         """The gradient at the point, in its shape."""
         if self._gradient is None:
             assert self._score is not None, "a knot without a gradient needs a score"
-            value, self._gradient = self._score.with_gradient(self.point)
-            self._value = value if self._value is None else self._value
+            # Its value is left alone: a forward pass that is part of a gradient may round in
+            # another way, and what a rule reads must not depend on the rules beside it.
+            _, self._gradient = self._score.with_gradient(self.point)
         return self._gradient
 
     def with_value(self, value: Tensor) -> Knot:
@@ -132,43 +135,78 @@ class FixedPath(Path):
         return torch.stack([self.point(start, end, t) for t in ts])
 
     def knots(
-        self, score: Score, baselines: Tensors, inputs: Tensors, n_steps: int
+        self,
+        score: Score,
+        baselines: Tensors,
+        inputs: Tensors,
+        n_steps: int,
+        placement: Placement = even,
     ) -> Iterator[Knot]:
-        """Yields ``n_steps + 1`` knots at equal distances of t."""
+        """Yields ``n_steps + 1`` knots where the placement says; by default at equal distances."""
         n = inputs[0].shape[0]
-        per_call = max(1, score.chunk // n)
-        for first in range(0, n_steps, per_call):
-            ts = [j / n_steps for j in range(first, min(first + per_call, n_steps))]
-            yield from self._block(score, baselines, inputs, ts)
+
+        def values(places: Places) -> Tensor:
+            blocks = self._blocks(score, baselines, inputs, as_places(places))
+            found = [score(*_rows_of(points)).view(-1, n) for points in blocks]
+            return torch.cat(found).to("cpu", torch.float64)
+
+        places = placed(placement, values, n_steps, n)
+        for points in self._blocks(score, baselines, inputs, places[:-1]):
+            found, gradients = score.with_gradient(*_rows_of(points))
+            shaped = tuple(g.view_as(p) for g, p in zip(gradients, points, strict=True))
+            for k in range(len(points[0])):
+                value = None if found is None else found.view(-1, n)[k]
+                yield Knot(tuple(p[k] for p in points), value, tuple(g[k] for g in shaped), score)
         ends = (self.point(b, x, 1.0) for b, x in zip(baselines, inputs, strict=True))
         yield Knot(tuple(ends), score=score)
 
-    def _block(
-        self, score: Score, baselines: Tensors, inputs: Tensors, ts: list[float]
-    ) -> Iterator[Knot]:
-        """The knots at ``ts``, from as few model calls as the score's chunk allows."""
-        pairs = zip(baselines, inputs, strict=True)
-        points = tuple(self.points(b, x, ts) for b, x in pairs)
-        rows = torch.arange(inputs[0].shape[0]).repeat(len(ts))
-        values, gradients = score.with_gradient(tuple(p.flatten(0, 1) for p in points), rows)
-        values = None if values is None else values.view(len(ts), -1)
-        shaped = tuple(g.view_as(p) for g, p in zip(gradients, points, strict=True))
-        for k in range(len(ts)):
-            value, gradient = None if values is None else values[k], tuple(g[k] for g in shaped)
-            yield Knot(tuple(p[k] for p in points), value, gradient, score)
+    def _blocks(
+        self, score: Score, baselines: Tensors, inputs: Tensors, places: Tensor
+    ) -> Iterator[Tensors]:
+        """Points, (k, N, ...), at as many places at once as the score's chunk allows."""
+        per_call = max(1, score.chunk // inputs[0].shape[0])
+        for ts in torch.split(places, per_call):
+            pairs = zip(baselines, inputs, strict=True)
+            yield tuple(self._points_at(b, x, ts) for b, x in pairs)
+
+    def _points_at(self, start: Tensor, end: Tensor, ts: Tensor) -> Tensor:
+        """The points at ``ts``: (k,) the same for all examples, or (k, N) each at its own."""
+        if ts.dim() == 1:
+            points = self.points(start, end, ts.tolist())
+        else:
+            # One by one, so that a path of a user's own is always asked for one number.
+            each = zip(torch.split(start, 1), torch.split(end, 1), ts.T.tolist(), strict=True)
+            points = torch.cat([self.points(*own) for own in each], dim=1)
+        if points.shape != (len(ts), *end.shape):
+            raise ValueError(
+                f"`point` of {type(self).__name__} gives a point of the inputs' shape, "
+                f"{tuple(end.shape)}, but got {tuple(points.shape[1:])}."
+            )
+        return points
 
 
-def integrate(knots: Iterable[Knot], rule: Rule) -> tuple[Tensors, Knot, Knot]:
-    """Adds up a rule's credit over neighboring knots.
+def _rows_of(points: Tensors) -> tuple[Tensors, Tensor]:
+    """Points, (k, N, ...), as rows of a score, (k * N, ...), and whose each row is."""
+    k, n = points[0].shape[:2]
+    return tuple(p.flatten(0, 1) for p in points), torch.arange(n).repeat(k)
+
+
+@overload
+def integrate(knots: Iterable[Knot], rule: Rule, /) -> tuple[Tensors, Knot, Knot]: ...
+@overload
+def integrate(knots: Iterable[Knot], /, *rules: Rule) -> tuple[Any, ...]: ...
+def integrate(knots: Iterable[Knot], /, *rules: Rule) -> tuple[Any, ...]:
+    """Adds up the credit of one rule or several over neighboring knots, in one walk.
 
     Args:
         knots: a path's knots, at least two.
-        rule: credit from (here, there). If it has a method ``pairs``, that says which pairs the
-            knots make; otherwise each knot is paired with the next.
+        rules: credit from (here, there). If a rule has a method ``pairs``, that says which pairs
+            the knots make; otherwise each knot is paired with the next.
 
     Returns:
-        Credit, one tensor per input, in the widest type of the device; the first knot, and the
-        last. Memory does not grow with the number of knots.
+        For each rule its credit, one tensor per input, in the widest type of the device, the same
+        as of a walk for it alone; then the first knot, and the last. Memory does not grow with
+        the number of knots.
 
     >>> line = [Knot((torch.tensor([[x]]),), gradient=(torch.tensor([[2 * x]]),)) for x in (1., 3.)]
     >>> integrate(line, lambda a, b: (a.gradient[0] * (b.point[0] - a.point[0]),))[0]
@@ -182,14 +220,42 @@ def integrate(knots: Iterable[Knot], rule: Rule) -> tuple[Tensors, Knot, Knot]:
             ends["last"] = knot
             yield knot
 
-    pairs = rule.pairs if isinstance(rule, PairingRule) else pairwise
-    total: Tensors | None = None
-    for here, there in pairs(watched()):
-        credit = rule(here, there)
-        if total is None:
-            total = tuple(c.to(accumulation_dtype(c.device), copy=True) for c in credit)
-        else:
-            for t, c in zip(total, credit, strict=True):
-                t += c
-    assert total is not None, "a path has at least two knots"
-    return total, ends["first"], ends["last"]
+    totals: list[Tensors | None] = [None] * len(rules)
+    walks = zip(rules, _shared(watched(), len(rules)), strict=True)
+    pairs = [r.pairs(w) if isinstance(r, PairingRule) else pairwise(w) for r, w in walks]
+    # All rules keep step, so that no more than the knots of a step are remembered.
+    for step in zip_longest(*pairs):
+        for k, pair in enumerate(step):
+            if pair is not None:
+                totals[k] = _added(totals[k], rules[k](*pair))
+    assert None not in totals, "a path has at least two knots"
+    return (*totals, ends["first"], ends["last"])
+
+
+def _shared(knots: Iterator[Knot], n: int) -> list[Iterator[Knot]]:
+    """The same knots ``n`` times over, each forgotten once all have taken it.
+
+    Not `itertools.tee`, which keeps up to 57.
+    """
+    waiting: list[deque[Knot]] = [deque() for _ in range(n)]
+
+    def one(own: deque[Knot]) -> Iterator[Knot]:
+        while True:
+            if not own:
+                knot = next(knots, None)
+                if knot is None:
+                    return
+                for queue in waiting:
+                    queue.append(knot)
+                del knot
+            yield own.popleft()
+
+    return [one(own) for own in waiting]
+
+
+def _added(total: Tensors | None, credit: Tensors) -> Tensors:
+    if total is None:
+        return tuple(c.to(accumulation_dtype(c.device), copy=True) for c in credit)
+    for t, c in zip(total, credit, strict=True):
+        t += c
+    return total
