@@ -161,7 +161,7 @@ def work(rank: int, size: int, place: Path, at: int | None, torn: bool) -> None:
         calls.arm(place / "out", at, torn)
     found = evaluated(place / "out")
     if rank == 0:
-        from captum_ext.evaluation.store_files import ResultFolder
+        from captum_ext.evaluation.store.folder import ResultFolder
 
         with ResultFolder(place / "out").write("results.json") as file:
             found.to_json(file)

@@ -55,6 +55,22 @@ MOVED = {
 """By folder: the old name, and where the object is now."""
 
 
+def called_elsewhere(old: str, new: str) -> Callable[..., Any]:
+    """A method that has become a function: warns, and calls it with its object first."""
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        warnings.warn(
+            f"{old} is now {new}; the old name will go with version 1.0.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        place, _, name = new.rpartition(".")
+        return getattr(importlib.import_module(place), name)(self, *args, **options)
+
+    call.__doc__ = f"Now `{new}`."
+    return call
+
+
 def found_elsewhere(module: str) -> Callable[[str], Any]:
     """The ``__getattr__`` of a module some of whose names have moved."""
 

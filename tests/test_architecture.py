@@ -32,10 +32,10 @@ ALLOWED = {
     "curve": _LIBRARY,
 }
 ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
-ALLOWED["metrics"] = {*ALLOWED["path"], "curve", "_torchmetrics"}
+ALLOWED["viz"] = {*_LIBRARY, "mask", "curve"}
+ALLOWED["metrics"] = {*ALLOWED["viz"], "viz", "_torchmetrics"}
 ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics", "__init__"}
-ALLOWED["viz"] = {*ALLOWED["evaluation"], "evaluation"}
-ALLOWED["cli"] = {*ALLOWED["viz"], "viz", "__init__"}
+ALLOWED["cli"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = {"classifier", "score"}
 FILES = sorted(PACKAGE.rglob("*.py"))

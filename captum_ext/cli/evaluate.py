@@ -25,8 +25,8 @@ from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.evaluation.processes import own_device, process_group
-from captum_ext.evaluation.store import OtherRunError
-from captum_ext.evaluation.store_files import ResultFolder
+from captum_ext.evaluation.store.database import OtherRunError
+from captum_ext.evaluation.store.folder import ResultFolder
 from captum_ext.registry import METHODS, PRESETS
 
 

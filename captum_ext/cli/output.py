@@ -145,7 +145,7 @@ def write_figure(figure: Figure, file: Path, dpi: int = 110) -> None:
 def write_json(report: Mapping[str, Any], file: Path) -> None:
     """Writes a report that says who wrote it."""
     # With torch: not before there is a result to write.
-    from captum_ext.evaluation.result import plain
+    from captum_ext.evaluation.export import plain
 
     held = plain({"captum_ext": MARK, **report})
     text = json.dumps(held, indent=1, default=str, allow_nan=False)

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from captum_ext.evaluation import Evaluation
-from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
+from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.export import write_csv, write_parquet
-from captum_ext.evaluation.figures import arrow
-from captum_ext.evaluation.store_files import ResultFolder
+from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
+from captum_ext.evaluation.store.folder import ResultFolder
 from captum_ext.metrics.base.compare import SIGNIFICANT
+from captum_ext.viz.scores import arrow
 
 _PER_LINE = 7
 COSTS = ("seconds", "forwards", "gradients")
@@ -132,7 +132,7 @@ def writers(
         found.to_csv,
         lambda file: rows(file, found.per_example),
         lambda file: found.plot(labels).savefig(file, dpi=120),
-        lambda file: found.to_html(file, labels, against),
+        lambda file: write_report(found, file, labels, against),
     ]
 
     def write(name: str, way: Callable[[Path], Any]) -> None:

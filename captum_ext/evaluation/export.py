@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +12,25 @@ from typing import Any
 
 # A spreadsheet takes a cell that begins like this for a formula, and may run it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold: nan and infinities are None.
+
+    >>> plain({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes what `plain` gives, one line per entry."""
+    text = json.dumps(value, indent=1, default=str, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:

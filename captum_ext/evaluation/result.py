@@ -1,4 +1,4 @@
-"""`Evaluation`: what a run found, as tables, curves, intervals and a report."""
+"""`Evaluation`: what a run found, as tables, curves and intervals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -18,18 +18,46 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics import Metric
 
+from captum_ext._moved import called_elsewhere
 from captum_ext.curve import Curve
-from captum_ext.evaluation.counts import Count, count_of, reasons_of
-from captum_ext.evaluation.export import write_csv
-from captum_ext.evaluation.figures import curve_figure
+from captum_ext.evaluation.export import plain, write_csv, write_json
 from captum_ext.evaluation.readings import Filling, unpack
-from captum_ext.evaluation.report import write_report
-from captum_ext.evaluation.significance import Difference, differences
-from captum_ext.evaluation.standing import Standing, standing
-from captum_ext.evaluation.store import Result, Seen
-from captum_ext.metrics.base.compare import SMALLEST, out_of_reach, smallest_of
+from captum_ext.evaluation.store.database import Result, Seen
+from captum_ext.metrics.base.compare import (
+    SMALLEST,
+    Difference,
+    differences,
+    out_of_reach,
+    smallest_of,
+)
+from captum_ext.metrics.base.standing import Standing, standing
+from captum_ext.viz.scores import curve_figure
 
 _COSTS = ("seconds", "forwards", "gradients")
+NO_RESULT, NO_NUMBER = "not reached", "value not a number"
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of what a number is: ``n`` and all ``reasons`` together are the examples given.
+
+    Args:
+        n: how many examples have a value.
+        reasons: how many have none, by reason.
+    """
+
+    n: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def count_of(reasons: Iterable[str]) -> Count:
+    """The count of examples by their reasons, "" for those that have a value.
+
+    >>> count_of(["", "no annotation", "", "no annotation"])
+    Count(n=2, reasons={'no annotation': 2})
+    """
+    found = Counter(reasons)
+    return Count(found.pop("", 0), dict(found.most_common()))
 
 
 class Evaluation:
@@ -154,10 +182,6 @@ class Evaluation:
         record["n_excluded"] = len(self.seen) - len(done)
         return record
 
-    def result_of(self, position: int, method: str) -> Result | None:
-        """What a method gave for an example; None where it was not reached."""
-        return self._results.get((position, method))
-
     def _of(self, method: str) -> list[Result]:
         found = (self._results.get((one.position, method)) for one in self.kept)
         return [result for result in found if result is not None]
@@ -254,17 +278,57 @@ class Evaluation:
     def standings(self) -> dict[str, Standing]:
         """By column the methods that are best, and whether the score can tell them apart."""
         if self.smallest not in self._standings:
-            found = {column: standing(self, column) for column in self.columns}
-            self._standings[self.smallest] = found
+            self._standings[self.smallest] = {
+                column: standing(
+                    {row["method"]: row[column] for row in self.records},
+                    self.values.get(column, {}),
+                    self.better(column),
+                    self.least.get(column, 0.0),
+                )
+                for column in self.columns
+            }
         return self._standings[self.smallest]
+
+    def ranked(self, column: str) -> list[dict[str, Any]]:
+        """`records`, best first by a column, those without a value last."""
+        known = [row for row in self.records if row[column] == row[column]]
+        unknown = [row for row in self.records if row[column] != row[column]]
+        lower_is_better = self.better(column) is False
+        return sorted(known, key=lambda row: row[column], reverse=not lower_is_better) + unknown
 
     @cached_property
     def counts(self) -> dict[str, dict[str, Count]]:
         """By column and method how many examples have a value, and why others have none."""
         return {
-            column: {m: count_of(reasons_of(self, column, m)) for m in self.methods}
+            column: {m: count_of(self._reasons_of(column, m)) for m in self.methods}
             for column in self.columns
         }
+
+    def _reasons_of(self, column: str, method: str) -> list[str]:
+        """Why each example given has no value in a column, "" where it has one."""
+        name, key = self.columns[column]
+        undefined = getattr(self.metrics[name][method], "undefined", {}).get(key or "value")
+        read = iter(undefined if undefined is not None else ())
+        values = self.values.get(column, {}).get(method)
+        kept = iter(range(len(self.kept)))
+
+        def reason_of(position: int, left_out: str | None) -> str:
+            if left_out is not None:
+                return left_out
+            k = next(kept)
+            result = self._results.get((position, method))
+            if result is None:
+                return NO_RESULT
+            failed: dict[str, str] = json.loads(result.reasons)
+            # "" stands for the method itself.
+            for what in ("", self.leaders[name]):
+                if what in failed:
+                    return failed[what] or NO_RESULT
+            if undefined is not None:
+                return next(read)
+            return NO_NUMBER if values is not None and bool(torch.isnan(values[k])) else ""
+
+        return [reason_of(one.position, one.reason) for one in self.seen]
 
     @cached_property
     def per_example(self) -> list[dict[str, Any]]:
@@ -369,8 +433,7 @@ class Evaluation:
 
     def to_json(self, file: str | Path, against: str | None = None) -> None:
         """Writes the table, significance, curves, exclusions, protocol and versions."""
-        text = json.dumps(self.as_dict(against), indent=1, default=str, allow_nan=False)
-        Path(file).write_text(text + "\n", encoding="utf-8")
+        write_json(Path(file), self.as_dict(against))
 
     def to_csv(self, file: str | Path, per_example: bool = False) -> None:
         """Writes the table, or the record of every example and method."""
@@ -378,36 +441,17 @@ class Evaluation:
 
     def plot(self, labels: Mapping[str, str] | None = None) -> Figure:
         """The curves of every method, one picture per metric that has curves."""
-        return curve_figure(self, labels)
+        names = {m: (labels or {}).get(m, m) for m in self.methods}
+        axes = {
+            name: getattr(next(iter(by_method.values())), "axes_labels", ("x", "y"))
+            for name, by_method in self.metrics.items()
+        }
+        return curve_figure(self.curves, axes, names)
 
-    def to_html(
-        self,
-        file: str | Path,
-        labels: Mapping[str, str] | None = None,
-        against: str | None = None,
-    ) -> None:
-        """Writes one page that needs nothing else: ranking, curves, images, protocol.
-
-        Args:
-            file: where to.
-            labels: how methods are called, by name.
-            against: the method that others are compared with; None is the first.
-        """
-        write_report(self, Path(file), labels, against)
+    to_html = called_elsewhere(
+        "captum_ext.evaluation.Evaluation.to_html", "captum_ext.evaluation.write_report"
+    )
 
     def __repr__(self) -> str:
         n = len(self.kept)
         return f"Evaluation({n} examples, {len(self.methods)} methods, {[*self.columns]})"
-
-
-def plain(value: Any) -> Any:
-    """A value that JSON can hold: nan and infinities are None.
-
-    >>> plain({"a": [1.0, float("nan")]})
-    {'a': [1.0, None]}
-    """
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

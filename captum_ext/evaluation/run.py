@@ -25,16 +25,16 @@ from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.evaluation import processes
 from captum_ext.evaluation.cost import Cost, watched
-from captum_ext.evaluation.data import Data, count, groups, is_indexed
-from captum_ext.evaluation.earlier import Earlier
-from captum_ext.evaluation.failures import stop_unless_its_own
+from captum_ext.evaluation.data.earlier import Earlier
+from captum_ext.evaluation.data.examples import Data, count, groups, is_indexed
+from captum_ext.evaluation.data.failures import stop_unless_its_own
+from captum_ext.evaluation.data.screening import Screened, screen
 from captum_ext.evaluation.readings import empty_copy, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
-from captum_ext.evaluation.screening import Screened, screen
 from captum_ext.evaluation.settings import about, check
-from captum_ext.evaluation.store import Result, Seen, Store, opened
-from captum_ext.evaluation.thumbnails import map_thumbnail, thumbnail
+from captum_ext.evaluation.store.database import Result, Seen, Store, opened
 from captum_ext.score import default_chunk
+from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
 Progress = Callable[[str, int, int], Any]
@@ -163,7 +163,7 @@ def _work(
     progress: Progress | None,
 ) -> None:
     rank, size = processes.rank_and_size()
-    earlier = Earlier(store, batch_size, names)
+    earlier = Earlier(store.folder, store.known(), batch_size, names)
 
     def is_mine(number: int) -> bool:
         return number % size == rank

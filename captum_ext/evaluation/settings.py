@@ -6,9 +6,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from inspect import signature
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,10 @@ from torchmetrics import Metric
 from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
 from captum_ext.attr.configured import unwrapped
-from captum_ext.evaluation.data import Data, count
-from captum_ext.evaluation.identity import Identity, digest_of_source, version_of
+from captum_ext.evaluation.data.examples import Data, count
+from captum_ext.evaluation.data.screening import device_of
+from captum_ext.evaluation.store.database import About
+from captum_ext.evaluation.store.identity import Identity, digest_of_source, version_of
 
 _OFFERED = {"inputs", "target", "self"}
 _DEPTH = 4
@@ -98,21 +99,6 @@ def _check_methods(methods: Mapping[str, Attribution]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class About:
-    """What a run is.
-
-    Args:
-        shown: the settings in few words, for people.
-        content: all that decides the numbers, by content, for comparing; both as JSON can hold.
-        unknown: what decides them but has no content that could be compared, by its place.
-    """
-
-    shown: dict[str, Any] = field(default_factory=dict)
-    content: dict[str, Any] = field(default_factory=dict)
-    unknown: dict[str, str] = field(default_factory=dict)
-
-
 def about(
     forward_func: Forward,
     data: Data,
@@ -154,14 +140,6 @@ def about(
         "versions": versions(),
     }
     return About(shown, content, identity.unknown)
-
-
-def device_of(forward_func: Forward) -> torch.device:
-    """Where a module's parameters or buffers are; of a function, where tensors are made."""
-    if isinstance(forward_func, nn.Module):
-        for tensor in chain(forward_func.parameters(), forward_func.buffers()):
-            return tensor.device
-    return torch.empty(0).device
 
 
 def precision() -> dict[str, str]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_ext._text import pictured
-from captum_ext.viz.maps import heat
+from captum_ext.viz.maps import color, heat
 
 _CELL = 1.05
 
@@ -90,16 +89,14 @@ def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
 
 
 def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
     steps = range(len(rows[0].stages) + 1)
     for k, row in enumerate(rows):
         # The original map equals itself.
         mean, low, high = ([1.0, *values] for values in row.similarity[title])
-        color = palette[2 * k % 20 + k // 10]
-        ax.plot(steps, mean, color=color, marker="o", markersize=2.5, label=pictured(row.label))
+        ax.plot(steps, mean, color=color(k), marker="o", markersize=2.5, label=pictured(row.label))
         if title in row.chance:
-            ax.axhline(row.chance[title], color=color, linewidth=0.8, linestyle=":")
-        ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+            ax.axhline(row.chance[title], color=color(k), linewidth=0.8, linestyle=":")
+        ax.fill_between(steps, low, high, color=color(k), alpha=0.15, linewidth=0)
     ax.axhline(0, color="0.8", linewidth=0.8)
     names = ["original", *_shortened(rows[0].stages)]
     ax.set_xticks(steps, names, fontsize=6, rotation=90)

@@ -18,10 +18,17 @@ from captum_ext.curve import Curve
 from captum_ext.mask.advanced import Descent
 
 _PER_ROW = 6
-_COLORS = colormaps["tab20"].colors  # type: ignore[attr-defined]
-
-
 _ROUNDING = float(np.finfo(np.float32).eps)
+
+
+def color(k: int) -> Any:
+    """The color of the k-th method, the same in every picture: strong tones first, then light.
+
+    >>> color(0) == color(20) != color(10)
+    True
+    """
+    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    return palette[2 * k % 20 + k // 10 % 2]
 
 
 def least_credit(score: float, n_features: int) -> float:
@@ -119,7 +126,7 @@ def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title
     """
     for k, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         area = float(curve.area()[0])
-        axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=_COLORS[2 * k % 20 + k // 10],
+        axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=color(k),
                   label=f"{pictured(label)} {area:.2f}")  # fmt: skip
     axes.set(title=title, xlabel="share of pixels", xlim=(0, 1), ylim=(0, 1))
     # Beside the curves, which cross any place inside.

@@ -5,7 +5,7 @@ import torch
 from captum.attr import IntegratedGradients, Saliency
 
 from captum_ext.attr import Configured
-from captum_ext.evaluation.result import plain
+from captum_ext.evaluation.export import plain
 from captum_ext.metrics import Deletion, Insertion
 from tests.conftest import small_net
 

@@ -5,7 +5,7 @@ import torch
 from captum.attr import InputXGradient, Saliency
 
 from captum_ext.cli.tables import as_text
-from captum_ext.evaluation import evaluate
+from captum_ext.evaluation import evaluate, write_report
 from captum_ext.metrics import AIC, SIC, Insertion
 from captum_ext.metrics.base.compare import n_needed
 from tests.evaluation.conftest import data
@@ -49,7 +49,7 @@ def scores(n, seed, shift=0.0):
 
 
 def page_of(found, tmp_path):
-    found.to_html(tmp_path / "page.html")
+    write_report(found, tmp_path / "page.html")
     return (tmp_path / "page.html").read_text()
 
 

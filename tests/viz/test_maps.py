@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from captum_ext._text import pictured
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.curve import Curve
-from captum_ext.evaluation.thumbnails import map_thumbnail
 from captum_ext.viz import heat, overlay
 from captum_ext.viz.cascade import Cascade, cascade_figure
 from captum_ext.viz.maps import Explained, draw_curves, explanation_figure, least_credit
+from captum_ext.viz.thumbnails import map_thumbnail
 
 LEVEL = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
 CURVES = {"insertion_abs": LEVEL, "deletion_abs": LEVEL}

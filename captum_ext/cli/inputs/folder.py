@@ -18,7 +18,7 @@ from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotations import Annotation
 from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
 from captum_ext.cli.options import require_folder
-from captum_ext.evaluation.store_files import ForeignFileError, ResultFolder
+from captum_ext.evaluation.store.folder import ForeignFileError, ResultFolder
 
 # Suffixes of pictures that a folder may hold beside those that are read.
 _OTHER = (".avif", ".dib", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pbm", ".pgm", ".svg")

@@ -48,7 +48,9 @@ class CurveMetric(ScalarMetric):
     def _values(self) -> Tensor:
         return self._curves().area()
 
-    def _labels(self) -> tuple[str, str]:
+    @property
+    def axes_labels(self) -> tuple[str, str]:
+        """What x and y of the curve are."""
         return "x", "y"
 
     def curve(self) -> Curve:
@@ -69,8 +71,8 @@ class CurveMetric(ScalarMetric):
         figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots()
         x, y = (part[0].cpu() for part in self.curve())
         ax.plot(x, y, label=f"{type(self).__name__} {float(self.compute()):.3f}")
-        ax.set_xlabel(self._labels()[0])
-        ax.set_ylabel(self._labels()[1])
+        ax.set_xlabel(self.axes_labels[0])
+        ax.set_ylabel(self.axes_labels[1])
         ax.legend()
         return figure, ax
 

@@ -209,7 +209,9 @@ class _InformationCurve(CurveMetric):
             x = self._rows(self.level)[self._codes() == 0]
         return int((x > x[:, -1:]).sum()) if self.level == "entropy" else 0
 
-    def _labels(self) -> tuple[str, str]:
+    @property
+    def axes_labels(self) -> tuple[str, str]:
+        """What x and y of the curve are."""
         x = "compressed size" if self.level == "entropy" else "MS-SSIM with the original"
         y = "accuracy" if self.ANSWER == "correct" else "probability"
         if self._how.n_bins:

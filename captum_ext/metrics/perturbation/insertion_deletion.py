@@ -128,7 +128,9 @@ class _PerturbationMetric(CurveMetric):
     def _curves(self) -> Curve:
         return Curve(self._rows("x"), self._rows("y"))
 
-    def _labels(self) -> tuple[str, str]:
+    @property
+    def axes_labels(self) -> tuple[str, str]:
+        """What x and y of the curve are."""
         verb = "inserted" if self.inserts else "deleted"
         return f"share of {self._how.unit} {verb}", self._how.reading
 

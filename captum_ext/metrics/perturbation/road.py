@@ -149,7 +149,9 @@ class ROAD(CurveMetric):
     def _values(self) -> Tensor:
         return self._answers().mean(1)
 
-    def _labels(self) -> tuple[str, str]:
+    @property
+    def axes_labels(self) -> tuple[str, str]:
+        """What x and y of the curve are."""
         return "share of pixels removed", self.reading
 
     @property

@@ -460,7 +460,7 @@ def _library_folders() -> tuple[Path, ...]:
 
 @functools.cache
 def _is_installed(file: str) -> bool:
-    own = Path(__file__).parents[1]
+    own = Path(sys.modules["captum_ext"].__file__ or "").parent
     place = Path(file).resolve()
     return any(place.is_relative_to(folder) for folder in (own, *_library_folders()))
 

@@ -8,7 +8,7 @@ import torch
 from captum.attr import Saliency
 
 from captum_ext.cli.tables import as_text
-from captum_ext.evaluation import evaluate
+from captum_ext.evaluation import evaluate, write_report
 from captum_ext.metrics import AIC, Insertion, Localization
 
 FAULTS = ("none", "no mask", "empty mask", "nan", "unreadable", "no such class", "method", "map")
@@ -92,7 +92,7 @@ def test_terminal_page_and_json_say_what_is_missing(net, tmp_path):
     text = as_text(found, {m: m for m in found.methods}, "plain")
     line = "roc_auc, f1, mae, pointing_game, energy: of 6 of 11 images; left out: 5 x no annotation"
     assert line in text
-    found.to_html(tmp_path / "page.html")
+    write_report(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert line in page
     assert "Nothing was left out" not in page
@@ -105,7 +105,7 @@ def test_terminal_page_and_json_say_what_is_missing(net, tmp_path):
 
 def test_only_where_nothing_is_missing_nothing_was_left_out(net, tmp_path):
     found = found_of(net, ["none"] * 2)
-    found.to_html(tmp_path / "page.html")
+    write_report(found, tmp_path / "page.html")
     assert "Nothing was left out" in (tmp_path / "page.html").read_text()
     assert "left out" not in as_text(found, {m: m for m in found.methods}, "plain")
 
@@ -124,7 +124,7 @@ def test_predictions_for_labels_are_counted_and_said(n_labeled, words, net, tmp_
                      out=tmp_path / "out")  # fmt: skip
     assert found.n_unlabeled == 5 - n_labeled
     assert words in as_text(found, {"a": "a"}, "a")
-    found.to_html(tmp_path / "page.html")
+    write_report(found, tmp_path / "page.html")
     assert words.capitalize() in (tmp_path / "page.html").read_text()
     assert found.as_dict()["examples"] == {"seen": 5, "kept": 5, "unlabeled": 5 - n_labeled}
 

@@ -17,12 +17,12 @@ from torch import nn
 from captum_ext import ImageClassifier
 from captum_ext.attr import BlurIG, Configured
 from captum_ext.evaluation import evaluate
-from captum_ext.evaluation.identity import Identity
 from captum_ext.evaluation.settings import about
-from captum_ext.evaluation.store_files import OtherRunError
+from captum_ext.evaluation.store.folder import OtherRunError
+from captum_ext.evaluation.store.identity import Identity
 from captum_ext.metrics import Insertion, Localization
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Net(nn.Module):
@@ -266,7 +266,7 @@ def test_a_model_that_holds_itself_is_read_once():
 SCRIPT = """
 import json, sys
 import torch
-from tests.evaluation.test_identity import parts
+from tests.evaluation.store.test_identity import parts
 from captum_ext.evaluation.settings import about
 run = parts()
 what = about(run["forward_func"], run["data"], run["methods"], run["metrics"], 2, 0, False, None)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captum_ext.evaluation.counts import on_few, on_labels, on_values, sentences
-from captum_ext.evaluation.figures import arrow, curve_figure, ranked, score_figure
-from captum_ext.evaluation.significance import Difference
-from captum_ext.metrics.base.compare import SIGNIFICANT
-
-if TYPE_CHECKING:
-    from captum_ext.evaluation.result import Evaluation
+from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
+from captum_ext.evaluation.result import Evaluation
+from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
+from captum_ext.viz.scores import arrow, score_figure
 
 _STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 _SHOWN = 4
@@ -31,26 +28,43 @@ _ROWS = 500
 
 def write_report(
     found: Evaluation,
-    file: Path,
+    file: str | Path,
     labels: Mapping[str, str] | None = None,
     against: str | None = None,
 ) -> None:
-    """Writes the page.
+    """Writes one page that needs nothing else: ranking, curves, images, protocol.
 
     Args:
         found: the evaluation.
         file: where to.
-        labels: how methods are called.
+        labels: how methods are called, by name.
         against: the method that others are compared with; None is the first.
+
+    Raises:
+        OSError: if the file can't be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from captum.attr import Saliency
+    >>> from torch import nn
+    >>> from captum_ext.evaluation import evaluate
+    >>> from captum_ext.metrics import Insertion
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(1)).eval()
+    >>> data = [(torch.rand(3, 2, 2), k % 2) for k in range(3)]
+    >>> metrics = {"insertion": Insertion(model, n_steps=4)}
+    >>> found = evaluate(model, data, {"gradient": Saliency(model)}, metrics, batch_size=3, seed=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     write_report(found, Path(folder) / "report.html")
+    ...     Path(folder, "report.html").read_text()[:15]
+    '<!doctype html>'
     """
     names = {m: (labels or {}).get(m, m) for m in found.methods}
     against = against or found.methods[0]
     parts = [
         _head(found, names),
         _ranking(found, names, against),
-        _section("Scores with 95 % intervals", _picture(score_figure(found, names)), "Bootstrap "
+        _section("Scores with 95 % intervals", _picture(_scores(found, names)), "Bootstrap "
                  "over images; the best value is on top."),
-        _section("Curves", _picture(curve_figure(found, names)), "Means over images.")
+        _section("Curves", _picture(found.plot(names)), "Means over images.")
         if any(found.curves.values()) else "",
         _extremes(found, names),
         _side_by_side(found, names),
@@ -64,7 +78,7 @@ def write_report(
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
     # Names of files that are no UTF-8 are spelled out.
-    file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    Path(file).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _head(found: Evaluation, names: Mapping[str, str]) -> str:
@@ -97,7 +111,7 @@ def _ranking(found: Evaluation, names: Mapping[str, str], against: str) -> str:
     first = _primary(found)
     heads = "".join(f"<th>{escape(c)}{arrow(found.better(c))}</th>" for c in found.columns)
     rows = []
-    for record in ranked(found, first):
+    for record in found.ranked(first):
         method = record["method"]
         cells = "".join(
             _cell(found, record, column, significance.get(column, {}).get(method))
@@ -202,6 +216,18 @@ def _primary(found: Evaluation) -> str:
         if column in found.columns:
             return column
     return "seconds"
+
+
+def _scores(found: Evaluation, names: Mapping[str, str]) -> Figure:
+    """Every score with its interval."""
+    columns = {
+        f"{column}{arrow(found.better(column))}": [
+            (row["method"], row[f"{column}_low"], row[column], row[f"{column}_high"])
+            for row in found.ranked(column)
+        ]
+        for column in found.columns
+    }
+    return score_figure(columns, names)
 
 
 def _extremes(found: Evaluation, names: Mapping[str, str]) -> str:

@@ -9,13 +9,12 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from captum_ext.evaluation.processes import agree, gather, rank_and_size
-from captum_ext.evaluation.settings import About
-from captum_ext.evaluation.store_files import (
+from captum_ext.evaluation.store.folder import (
     ForeignFileError,
     OtherRunError as OtherRunError,
     ResultFolder,
@@ -43,6 +42,21 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION}",
 )
 _MERGED = {"result": ("position", "method"), "seen": ("position",), "done": ("number", "method")}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a run is.
+
+    Args:
+        shown: the settings in few words, for people.
+        content: all that decides the numbers, by content, for comparing; both as JSON can hold.
+        unknown: what decides them but has no content that could be compared, by its place.
+    """
+
+    shown: dict[str, Any] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from captum_ext.evaluation.data import UNREAD, Example, parts_at
-from captum_ext.evaluation.failures import RunStoppedError
-from captum_ext.evaluation.store import Store
-from captum_ext.evaluation.store_files import OtherRunError
+from captum_ext.evaluation.data.examples import UNREAD, Example, parts_at
+from captum_ext.evaluation.data.failures import RunStoppedError
+from captum_ext.evaluation.store.folder import OtherRunError
 
 
 class Earlier:
-    """The examples that a store knows from earlier starts, compared as they are met again.
+    """The examples that are known from earlier starts, compared as they are met again.
 
     Args:
-        store: what was kept.
+        folder: where results are, for sentences.
+        known: what they were by content, by position.
         batch_size: examples per group.
         names: of the examples, for sentences.
     """
 
-    def __init__(self, store: Store, batch_size: int, names: Sequence[str] | None) -> None:
-        self.folder = store.folder
-        self.known = store.known()
+    def __init__(
+        self,
+        folder: Path | None,
+        known: Mapping[int, Mapping[str, str]],
+        batch_size: int,
+        names: Sequence[str] | None,
+    ) -> None:
+        self.folder = folder
+        self.known = known
         self.batch_size = batch_size
         self.names = names
         self.n_met = 0

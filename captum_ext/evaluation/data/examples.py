@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from captum_ext._text import reason
-from captum_ext.evaluation.failures import stop_unless_its_own
-from captum_ext.evaluation.identity import digest_of_tensor
+from captum_ext.evaluation.data.failures import stop_unless_its_own
+from captum_ext.evaluation.store.identity import digest_of_tensor
 
 Data: TypeAlias = Iterable[Any]
 

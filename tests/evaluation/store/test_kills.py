@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from captum_ext.evaluation import evaluate
-from captum_ext.evaluation.store_files import MARKER, OtherRunError
+from captum_ext.evaluation.store.folder import MARKER, OtherRunError
 from tests.conftest import small_net
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PART = "part-00000.sqlite"
 
 

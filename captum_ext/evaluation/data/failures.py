@@ -42,7 +42,7 @@ def stop_unless_its_own(error: Exception, where: str, reading: bool = False) -> 
     >>> stop_unless_its_own(OSError(5, "Input/output error"), "example 3")
     Traceback (most recent call last):
     ...
-    captum_ext.evaluation.failures.RunStoppedError: the run stopped at example 3, as [Errno 5]
+    captum_ext.evaluation.data.failures.RunStoppedError: the run stopped at example 3, as [Errno 5]
     Input/output error: what is done is kept; run the same again when the cause is gone.
     """
     for one in _chain(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,8 @@ from captum_ext._tensors import require_scores
 from captum_ext._text import reason
 from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
-from captum_ext.evaluation.data import Example
-from captum_ext.evaluation.failures import stop_unless_its_own
-from captum_ext.evaluation.settings import device_of
+from captum_ext.evaluation.data.examples import Example
+from captum_ext.evaluation.data.failures import stop_unless_its_own
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,11 @@ def _screen(
 
 def _out(example: Example, image: Tensor, reason: str) -> Screened:
     return Screened(example, image, example.target, None, None, reason)
+
+
+def device_of(forward_func: Forward) -> torch.device:
+    """Where a module's parameters or buffers are; of a function, where tensors are made."""
+    if isinstance(forward_func, nn.Module):
+        for tensor in chain(forward_func.parameters(), forward_func.buffers()):
+            return tensor.device
+    return torch.empty(0).device

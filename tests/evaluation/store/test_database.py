@@ -8,10 +8,9 @@ import torch
 from captum.attr import Saliency
 
 from captum_ext.evaluation import evaluate
+from captum_ext.evaluation.export import plain
 from captum_ext.evaluation.readings import pack, unpack
-from captum_ext.evaluation.result import plain
-from captum_ext.evaluation.settings import About
-from captum_ext.evaluation.store import opened
+from captum_ext.evaluation.store.database import About, opened
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
 

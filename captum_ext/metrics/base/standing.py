@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from captum_ext.evaluation.figures import ranked
+from torch import Tensor
+
 from captum_ext.metrics.base.compare import SIGNIFICANT, out_of_reach, paired
-
-if TYPE_CHECKING:
-    from captum_ext.evaluation.result import Evaluation
 
 
 @dataclass(frozen=True)
@@ -77,27 +74,41 @@ class Standing:
         return f"{first}, {' and '.join(parts)}" + (f"; {beaten}" if beaten else "")
 
 
-def standing(found: Evaluation, column: str) -> Standing:
-    """Where the methods stand by a column's score.
+def standing(
+    scores: Mapping[str, float],
+    values: Mapping[str, Tensor],
+    higher_is_better: bool | None,
+    smallest: float,
+) -> Standing:
+    """Where the methods stand by a score.
 
     The method of the best value is compared with every other. Holm's correction is for all pairs
     of methods, as any of them might have come out first.
+
+    Args:
+        scores: by method, nan where it has none.
+        values: by method, (N,), of the same examples in the same order; empty where it has none.
+        higher_is_better: None where it isn't said.
+        smallest: the smallest difference that counts.
+
+    >>> import torch
+    >>> values = {"a": torch.arange(8.0), "b": torch.arange(8.0) + 1}
+    >>> standing({"a": 3.5, "b": 4.5}, values, True, 0.1).best
+    'b'
     """
-    better = found.better(column)
-    known = [row["method"] for row in ranked(found, column) if row[column] == row[column]]
-    if not known or better is None:
+    known = {method: score for method, score in scores.items() if score == score}
+    if not known or higher_is_better is None:
         why = "it is not said whether higher is better" if known else "no method has a value"
         return Standing(None, untested=why)
-    first = known[0]
-    others = tuple(m for m in found.methods if m in known and m != first)
-    values = {m: v for m, v in found.values.get(column, {}).items() if m in known}
+    first = (max if higher_is_better else min)(known, key=known.__getitem__)
+    others = tuple(method for method in known if method != first)
+    values = {method: v for method, v in values.items() if method in known}
     if not values:
         why = "differences are not tested: it has no value per image"
         return Standing(first, open=others, untested=why)
-    least = found.least[column]
-    pairs = paired(values, [*combinations([first, *others], 2)], least, about=first)
+    pairs = paired(values, [*combinations([first, *others], 2)], smallest, about=first)
     mine = {pair.second: pair.verdict for pair in pairs if pair.first == first}
-    good = "higher" if better else "lower"
+    good = "higher" if higher_is_better else "lower"
     n = max((pair.n_examples for pair in pairs), default=0)
     return Standing(
         first,
@@ -106,5 +117,5 @@ def standing(found: Evaluation, column: str) -> Standing:
         behind=tuple(m for m in others if mine[m] == good),
         apart=any(pair.verdict in ("higher", "lower", "mixed") for pair in pairs),
         limit=out_of_reach(n, sum(pair.p_value == pair.p_value for pair in pairs), "images"),
-        smallest=least,
+        smallest=smallest,
     )

@@ -1,74 +1,14 @@
-"""How many examples each number is of, and why others are not in it."""
+"""What is said beside numbers: of how many examples they are, and why others are left out."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Mapping
 
-import torch
-
+from captum_ext.evaluation.result import Count, Evaluation
 from captum_ext.metrics.base.bootstrap import too_few
 
-if TYPE_CHECKING:
-    from captum_ext.evaluation.result import Evaluation
-
 _ROUNDING = 1e-5
-NO_RESULT, NO_NUMBER = "not reached", "value not a number"
-
-
-@dataclass(frozen=True)
-class Count:
-    """Of what a number is: ``n`` and all ``reasons`` together are the examples given.
-
-    Args:
-        n: how many examples have a value.
-        reasons: how many have none, by reason.
-    """
-
-    n: int
-    reasons: dict[str, int] = field(default_factory=dict)
-
-
-def count_of(reasons: Iterable[str]) -> Count:
-    """The count of examples by their reasons, "" for those that have a value.
-
-    >>> count_of(["", "no annotation", "", "no annotation"])
-    Count(n=2, reasons={'no annotation': 2})
-    """
-    found = Counter(reasons)
-    return Count(found.pop("", 0), dict(found.most_common()))
-
-
-def reasons_of(found: Evaluation, column: str, method: str) -> list[str]:
-    """Why each example given has no value in a column, "" where it has one."""
-    name, key = found.columns[column]
-    leader = found.leaders[name]
-    metric = found.metrics[name][method]
-    undefined = getattr(metric, "undefined", {}).get(key or "value")
-    read = iter(undefined if undefined is not None else ())
-    values = found.values.get(column, {}).get(method)
-    kept = iter(range(len(found.kept)))
-
-    def reason_of(position: int, left_out: str | None) -> str:
-        if left_out is not None:
-            return left_out
-        k = next(kept)
-        result = found.result_of(position, method)
-        if result is None:
-            return NO_RESULT
-        failed: dict[str, str] = json.loads(result.reasons)
-        # "" stands for the method itself.
-        for what in ("", leader):
-            if what in failed:
-                return failed[what] or NO_RESULT
-        if undefined is not None:
-            return next(read)
-        return NO_NUMBER if values is not None and bool(torch.isnan(values[k])) else ""
-
-    return [reason_of(one.position, one.reason) for one in found.seen]
 
 
 def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images") -> list[str]:

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from captum_ext.evaluation import store_files
-from captum_ext.evaluation.store_files import MARKER, ForeignFileError, ResultFolder
+from captum_ext.evaluation.store import folder as module
+from captum_ext.evaluation.store.folder import MARKER, ForeignFileError, ResultFolder
 
 NAMES = ["results.json", "curves.png", "report.html"]
 
@@ -74,12 +74,12 @@ def test_a_file_is_ours_whenever_a_kill_comes(tmp_path, monkeypatch):
             left[0] -= 1
             real(*args)
 
-        monkeypatch.setattr(store_files.os, "replace", replace)
+        monkeypatch.setattr(module.os, "replace", replace)
         try:
             put(ResultFolder(tmp_path), "results.json", f"after {n}")
         except Killed:
             assert n < 2
-        monkeypatch.setattr(store_files.os, "replace", real)
+        monkeypatch.setattr(module.os, "replace", real)
         assert ResultFolder(tmp_path).owns("results.json")
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from captum.attr import Saliency
 
-from captum_ext.evaluation import evaluate
-from captum_ext.evaluation.failures import RunStoppedError, stop_unless_its_own
-from captum_ext.evaluation.result import plain
-from captum_ext.evaluation.store_files import OtherRunError
+from captum_ext.evaluation import evaluate, write_report
+from captum_ext.evaluation.data.failures import RunStoppedError, stop_unless_its_own
+from captum_ext.evaluation.export import plain
+from captum_ext.evaluation.store.folder import OtherRunError
 from captum_ext.metrics import Insertion, Localization
 from tests.conftest import small_net
 from tests.evaluation.conftest import data, methods, metrics, without_time
@@ -190,7 +190,7 @@ def test_a_plain_function_has_tables_and_a_page(tmp_path):
         found = run(model, data(), tmp_path, how, what)
         assert math.isnan(found.records[0]["forwards"])
         assert found.records[0]["seconds"] > 0
-        found.to_html(tmp_path / "page.html")
+        write_report(found, tmp_path / "page.html")
         found.to_json(tmp_path / "all.json")
         assert len(found.table) == 1
 

@@ -1,0 +1,1 @@
+"""Which examples are evaluated: read, screened, and those of an earlier start met again."""

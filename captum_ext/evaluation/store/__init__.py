@@ -1,0 +1,1 @@
+"""Where results are kept, and whether what is kept is of the same run."""
