@@ -11,6 +11,7 @@ from captum_ext.attr import (
     IDGI,
     IGOS,
     RISE,
+    AlignedContribution,
     BlurIG,
     GuidedIG,
     IGOSPlus,
@@ -68,6 +69,7 @@ METHODS = {
     ),
     "IDGI-IG": Row(lambda f: IDGI(IntegratedGradients(f)), {"n_steps": 6}),
     "IDGI-GuidedIG": Row(lambda f: IDGI(GuidedIG(f, 0.3, 0.2)), {"n_steps": 6}),
+    "Aligned-IG": Row(lambda f: AlignedContribution(IntegratedGradients(f)), {"n_steps": 6}),
     "IDGI-BlurIG": Row(
         lambda f: IDGI(BlurIG(f, 3.0)), {"n_steps": 6}, images_only=True, own_start=True
     ),

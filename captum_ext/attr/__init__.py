@@ -1,5 +1,6 @@
 """Attribution methods: each one a choice of pieces from `path` or `mask`."""
 
+from captum_ext.attr.aligned import AlignedContribution
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.catalog import register
 from captum_ext.attr.configured import Configured
@@ -16,6 +17,7 @@ __all__ = [
     "IDGI",
     "IGOS",
     "RISE",
+    "AlignedContribution",
     "BlurIG",
     "Configured",
     "GradCam",

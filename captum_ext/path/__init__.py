@@ -4,7 +4,7 @@ from captum_ext.path.base import FixedPath, Knot, Path, integrate
 from captum_ext.path.blur import BlurPath, gaussian_blur
 from captum_ext.path.guided import GuidedPath
 from captum_ext.path.placement import EqualRise, Placement, even
-from captum_ext.path.rules import important_direction, riemann, trapezoid
+from captum_ext.path.rules import aligned_contribution, important_direction, riemann, trapezoid
 from captum_ext.path.straight import StraightLine
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Path",
     "Placement",
     "StraightLine",
+    "aligned_contribution",
     "even",
     "gaussian_blur",
     "important_direction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -41,28 +42,51 @@ def trapezoid(here: Knot, there: Knot) -> Tensors:
     return tuple((g + h) / 2 * (b - a) for g, h, a, b in steps)
 
 
-def _is_flat(gradient: Tensors) -> Tensor:
-    """Which examples, (N,), have no gradient at all."""
-    return _largest(gradient) == 0
+class _SharedRise(ABC):
+    """A rule that shares out each step's rise in value, so that credit sums to the whole rise."""
 
+    @abstractmethod
+    def weights(self, here: Knot, there: Knot) -> Tensors:
+        """What each feature's share is proportional to, at least 0, in the shape of the points."""
 
-def _choose(flat: Tensor, old: Tensors, new: Tensors) -> Tensors:
-    # An accelerator is not asked at each step, which would stall it; the CPU is spared the copy.
-    if flat.device.type == "cpu" and not flat.any():
-        return new
-    return tuple(_where(flat, a, b) for a, b in zip(old, new, strict=True))
+    @abstractmethod
+    def is_flat(self, here: Knot, there: Knot) -> Tensor:
+        """For which examples, (N,), all weights are 0."""
 
+    def hands_on(self, here: Knot, there: Knot) -> Tensor:
+        """For which examples, (N,), the rise had better be shared by another step's weights."""
+        return self.is_flat(here, there)
 
-def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(mask.to(a.device).view(-1, *[1] * (a.dim() - 1)), a, b)
+    def pairs(self, knots: Iterable[Knot]) -> Iterator[tuple[Knot, Knot]]:
+        """Neighboring knots, where the rise of a step that `hands_on` is not lost.
 
+        Example by example, such a step hands its rise on to the next step, and at the end of the
+        path to the last one with weights. Without any weights the rise stays undivided.
+        """
+        walk = iter(knots)
+        here = next(walk)
+        last: tuple[Tensors, ...] = (here.gradient, here.point, here.point)
+        for there in walk:
+            handed = self.hands_on(here, there)
+            reached = there.with_value(_where(handed, here.value, there.value))
+            yield here, reached
+            flat, step = self.is_flat(here, there), (here.gradient, here.point, there.point)
+            last = tuple(_choose(flat, a, b) for a, b in zip(last, step, strict=True))
+            here, end = reached, there
+        if handed.any():
+            gradient, start, stop = last
+            yield Knot(start, here.value, gradient), Knot(stop, end.value)
 
-def _largest(gradient: Tensors) -> Tensor:
-    return torch.stack([g.abs().flatten(1).amax(1) for g in gradient]).amax(0)
+    def __call__(self, here: Knot, there: Knot) -> Tensors:
+        weights = self.weights(here, there)
+        wide = accumulation_dtype(weights[0].device)
+        total = torch.stack([w.flatten(1).sum(1, dtype=wide) for w in weights]).sum(0)
+        share = (there.value - here.value).to(total) / torch.where(total > 0, total, 1)
+        return tuple(w * _like(share, w) for w in weights)
 
 
 @dataclass(frozen=True)
-class ImportantDirection:
+class ImportantDirection(_SharedRise):
     """The rule of IDGI, of which `important_direction` is the one instance.
 
     >>> a = Knot((torch.zeros(1, 2),), torch.tensor([0.0]), (torch.tensor([[3.0, 1.0]]),))
@@ -71,34 +95,13 @@ class ImportantDirection:
     (tensor([[0.9000, 0.1000]]),)
     """
 
-    def pairs(self, knots: Iterable[Knot]) -> Iterator[tuple[Knot, Knot]]:
-        """Neighboring knots, where the rise of a step without gradient is not lost.
+    def weights(self, here: Knot, there: Knot) -> Tensors:
+        """Squares of the gradient where the step starts."""
+        return tuple(g**2 for g in _scaled(here.gradient))
 
-        Example by example, such a step hands its rise on to the next step that has a gradient, and
-        at the end of the path to the previous one. Without any gradient the rise stays undivided.
-        """
-        walk = iter(knots)
-        here = next(walk)
-        last_gradient = here.gradient
-        flat = _is_flat(last_gradient)
-        for there in walk:
-            yield here, there
-            flat = _is_flat(here.gradient)
-            last_gradient = _choose(flat, last_gradient, here.gradient)
-            here = there.with_value(_where(flat, here.value, there.value))
-            end = there
-        if flat.any():
-            yield Knot(here.point, here.value, last_gradient), end
-
-    def __call__(self, here: Knot, there: Knot) -> Tensors:
-        largest = _largest(here.gradient)
-        # Squares of small gradients underflow, so the largest entry is scaled to 1 first.
-        scale = torch.where(largest > 0, largest, 1)
-        squares = tuple((g / _like(scale, g)) ** 2 for g in here.gradient)
-        wide = accumulation_dtype(squares[0].device)
-        total = torch.stack([s.flatten(1).sum(1, dtype=wide) for s in squares]).sum(0)
-        share = (there.value - here.value).to(total) / torch.where(total > 0, total, 1)
-        return tuple(s * _like(share, s) for s in squares)
+    def is_flat(self, here: Knot, there: Knot) -> Tensor:
+        """Where there is no gradient."""
+        return _largest(here.gradient) == 0
 
 
 important_direction = ImportantDirection()
@@ -108,6 +111,76 @@ Credit of feature i is ``g_i**2 / sum(g**2) * (f(there) - f(here))``, the sum ov
 features of all input tensors (Yang, Wang and Bilgic, CVPR 2023, algorithm 1). A step without
 gradient gets no credit here; `integrate` hands its rise on to the next step that has one.
 """
+
+
+@dataclass(frozen=True)
+class AlignedContribution(_SharedRise):
+    """The rule of which `aligned_contribution` is the one instance.
+
+    >>> a = Knot((torch.zeros(1, 3),), torch.tensor([0.0]), (torch.tensor([[3.0, 1.0, -9.0]]),))
+    >>> b = Knot((torch.tensor([[1.0, 3.0, 1.0]]),), torch.tensor([1.0]))
+    >>> aligned_contribution(a, b)
+    (tensor([[0.5000, 0.5000, 0.0000]]),)
+    """
+
+    def weights(self, here: Knot, there: Knot) -> Tensors:
+        """Contributions that have the rise's sign; where none has it, the sizes of all."""
+        with_it = _aligned(here, there)
+        sizes = tuple(c.abs() for c in _contributions(here, there))
+        return _choose(_largest(with_it) == 0, sizes, with_it)
+
+    def is_flat(self, here: Knot, there: Knot) -> Tensor:
+        """Where no feature contributes."""
+        return _largest(_contributions(here, there)) == 0
+
+    def hands_on(self, here: Knot, there: Knot) -> Tensor:
+        """Where no feature pushes with the rise, which is then the work of curvature alone."""
+        return _largest(_aligned(here, there)) == 0
+
+
+aligned_contribution = AlignedContribution()
+"""The rise in value, shared out among the features that push with it: this package's own rule.
+
+The contribution of feature i to a step is ``c_i = g_i * (there_i - here_i)``, as in Integrated
+Gradients, and its credit ``p_i / sum(p) * (f(there) - f(here))`` with ``p_i = max(c_i, 0)``
+where the value rises and ``max(-c_i, 0)`` where it falls. Credit has the sign of what it brought
+about, sums to the whole rise exactly, does not depend on features' units, and is nothing for a
+feature that doesn't move; what cancels in the sum of Integrated Gradients never enters. A step in
+which no feature pushes with the rise hands it on to the next step, in `integrate`.
+"""
+
+
+def _contributions(here: Knot, there: Knot) -> Tensors:
+    """Gradient times displacement, up to a factor per example."""
+    steps = zip(_scaled(here.gradient), here.point, there.point, strict=True)
+    return tuple(g * (b - a) for g, a, b in steps)
+
+
+def _aligned(here: Knot, there: Knot) -> Tensors:
+    sign = (there.value - here.value).sign()
+    return tuple((c * _like(sign, c)).relu() for c in _contributions(here, there))
+
+
+def _scaled(gradient: Tensors) -> Tensors:
+    """The gradient with its largest entry made 1: squares of small ones would underflow."""
+    largest = _largest(gradient)
+    scale = torch.where(largest > 0, largest, 1)
+    return tuple(g / _like(scale, g) for g in gradient)
+
+
+def _largest(tensors: Tensors) -> Tensor:
+    return torch.stack([x.abs().flatten(1).amax(1) for x in tensors]).amax(0)
+
+
+def _choose(mask: Tensor, instead: Tensors, given: Tensors) -> Tensors:
+    # An accelerator is not asked at each step, which would stall it; the CPU is spared the copy.
+    if mask.device.type == "cpu" and not mask.any():
+        return given
+    return tuple(_where(mask, a, b) for a, b in zip(instead, given, strict=True))
+
+
+def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(mask.to(a.device).view(-1, *[1] * (a.dim() - 1)), a, b)
 
 
 def _like(per_example: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from captum_ext.path import Knot, important_direction, integrate
+from captum_ext.attr import PathAttribution
+from captum_ext.path import (
+    Knot,
+    StraightLine,
+    aligned_contribution,
+    important_direction,
+    integrate,
+)
 
 
 def path(values, gradients):
@@ -71,3 +78,74 @@ def test_a_rule_may_say_which_pairs_it_walks():
 
     knots = path([1.0, 9.0, 4.0], [[1.0, 2.0], [5.0, 5.0], [7.0, 7.0]])
     assert integrate(knots, EverySecond())[0][0].tolist() == [[3.0, 6.0]]
+
+
+def moving(values, gradients, points):
+    return [
+        Knot((torch.tensor([p]),), torch.tensor([v]), (torch.tensor([g]),))
+        for v, g, p in zip(values, gradients, points, strict=True)
+    ]
+
+
+def aligned(values, gradients, points):
+    return integrate(moving(values, gradients, points), aligned_contribution)[0][0][0].tolist()
+
+
+def test_what_pushes_with_a_rise_or_a_fall_shares_it_and_nothing_else():
+    points = [[0.0, 0.0, 0.0], [1.0, 2.0, 1.0], [2.0, 3.0, 2.0]]
+    up, down = [3.0, 0.5, -9.0], [5.0, -2.0, -6.0]
+    assert aligned([0.0, 4.0, 0.0], [up, down, up], points) == [3.0, 0.0, -3.0]
+
+
+def test_a_feature_that_does_not_move_gets_nothing():
+    assert aligned([0.0, 1.0], [[9.0, 1.0], [0.0, 0.0]], [[1.0, 0.0], [1.0, 5.0]]) == [0.0, 1.0]
+
+
+def test_a_step_that_all_push_against_hands_its_rise_on():
+    points = [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+    assert aligned([0.0, 1.0, 4.0], [[-1.0, -2.0], [1.0, 3.0], [0.0, 0.0]], points) == [1.0, 3.0]
+
+
+def test_at_the_end_that_rise_is_shared_by_size():
+    points = [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+    assert aligned([0.0, 1.0, 4.0], [[1.0, 3.0], [-1.0, -2.0], [0.0, 0.0]], points) == [1.25, 2.75]
+
+
+def test_at_the_end_a_rise_goes_back_from_steps_that_nothing_contributes_to():
+    points = [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0], [2.0, 2.0]]
+    gradients = [[1.0, 3.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    assert aligned([0.0, 1.0, 2.0, 4.0], gradients, points) == [1.0, 3.0]
+
+
+def test_a_path_that_all_push_against_is_shared_by_size():
+    assert aligned([0.0, 4.0], [[-1.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]) == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("rule", [important_direction, aligned_contribution])
+def test_shared_rises_sum_to_the_whole_rise_in_any_walk(rule):
+    torch.manual_seed(0)
+    for steps in range(1, 30):
+        points = torch.randn(steps + 1, 4, 3).cumsum(0)
+        values = torch.randn(steps + 1, 4, dtype=torch.float64)
+        gradients = torch.randn(steps + 1, 4, 3) * (torch.rand(steps + 1, 4, 1) > 0.3)
+        gradients[0] += 0.1
+        knots = [Knot((p,), v, (g,)) for p, v, g in zip(points, values, gradients, strict=True)]
+        (credit,), first, last = integrate(knots, rule)
+        torch.testing.assert_close(credit.sum(1), last.value - first.value, atol=1e-6, rtol=0)
+
+
+def test_aligned_contributions_do_not_depend_on_units_and_those_of_idgi_do():
+    units = torch.tensor([1.0, 100.0, 0.01])
+    x = torch.tensor([[1.0, 2.0, 3.0]])
+    weights = torch.tensor([1.0, 2.0, -0.5])
+
+    def model(x):
+        return ((x * weights).sum(1)).sigmoid()
+
+    def same(rule):
+        one = PathAttribution(model, StraightLine(), rule).attribute(x)
+        other = PathAttribution(lambda x: model(x / units), StraightLine(), rule)
+        return torch.allclose(one, other.attribute(x * units), atol=1e-6)
+
+    assert same(aligned_contribution)
+    assert not same(important_direction)
