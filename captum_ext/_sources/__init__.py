@@ -1,0 +1,1 @@
+"""Where classifiers come from: each file makes one library's networks a `Source`."""

@@ -1,0 +1,108 @@
+"""Networks of timm, with the preprocessing of their ``pretrained_cfg``."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from captum_ext._sources.hub import fetching
+from captum_ext._sources.source import Source, needed
+from captum_ext._weights import load_weights
+
+_PREFIXES = ("hf-hub:", "hf_hub:", "local-dir:")
+
+
+def source(name_or_model: str | os.PathLike[str] | nn.Module, weights: str | None) -> Source:
+    """A network by name, in a folder, or at hand.
+
+    Raises:
+        ValueError: if timm has no such network, or it has no classifier or configuration.
+        ConnectionError: if its weights can't be fetched.
+        ImportError: without the extra `timm`.
+    """
+    timm = needed("timm", "timm", "timm")
+    model: Any = name_or_model
+    if not isinstance(name_or_model, nn.Module):
+        model = _built(timm, os.fspath(name_or_model), weights)
+    config = getattr(model, "pretrained_cfg", None)
+    if not config:
+        raise ValueError(
+            f"`name_or_model` is a network of timm, but {type(model).__name__} has no "
+            "`pretrained_cfg`: use ImageClassifier(model, mean, std)."
+        )
+    if not model.num_classes:
+        raise ValueError(
+            f"`name_or_model` must classify, but {config.get('architecture', 'this network')} "
+            "gives features alone: it was made with num_classes=0."
+        )
+    data = timm.data.resolve_data_config(model=model)
+    _require_channels(model, config, data)
+    return Source(model, timm.data.create_transform(**data), _names(timm, model, config))
+
+
+def _built(timm: Any, name: str, weights: str | None) -> nn.Module:
+    if os.path.isdir(name):
+        name = f"local-dir:{name}"
+    elif not name.startswith(_PREFIXES):
+        _require_known(timm, name)
+    trained = weights == "DEFAULT"
+    if not trained and weights is not None and not os.path.isfile(weights):
+        raise ValueError(
+            f'`weights` of {name} is "DEFAULT" for those of its name, a file or None, but got '
+            f"{weights!r}."
+        )
+    if name.startswith("local-dir:"):
+        model: nn.Module = timm.create_model(name, pretrained=trained)
+    elif not (trained or name.startswith(_PREFIXES)):
+        model = timm.create_model(name)
+    else:
+        with fetching(name, "give the file as `weights`, or its folder as `name_or_model`"):
+            model = timm.create_model(name, pretrained=trained)
+    if not (trained or weights is None):
+        load_weights(model, Path(weights))
+    return model.eval()
+
+
+def _require_known(timm: Any, name: str) -> None:
+    if timm.is_model(name):
+        architecture, _, tag = name.partition(".")
+        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise ValueError(f"`name_or_model` {name!r} has no weights {tag!r}, but {tags}.")
+        return
+    near = get_close_matches(name.partition(".")[0], timm.list_models())
+    raise ValueError(
+        "`name_or_model` is a name that timm.list_models() lists, a folder or a network, but got "
+        f"{name!r}{f': perhaps {near[0]}' if near else ''}."
+    )
+
+
+def _require_channels(model: Any, config: Any, data: dict[str, Any]) -> None:
+    """A network of other channels than its configuration's would be normalized wrongly."""
+    first = config.get("first_conv")
+    for name in (first,) if isinstance(first, str) else first or ():
+        layer = dict(model.named_modules()).get(name)
+        channels = getattr(layer, "in_channels", len(data["mean"]))
+        if channels != len(data["mean"]):
+            raise ValueError(
+                f"`name_or_model` takes images of {channels} channels, but its configuration "
+                f"normalizes {len(data['mean'])}: use ImageClassifier(model, mean, std)."
+            )
+
+
+def _names(timm: Any, model: Any, config: Any) -> list[str]:
+    """The classes as the configuration tells them, or as timm knows those of ImageNet."""
+    labels = config.get("label_names")
+    told = config.get("label_descriptions") or {}
+    if labels:
+        names = [told.get(label, label) for label in labels]
+    elif model.num_classes == config.get("num_classes"):
+        subset = timm.data.infer_imagenet_subset(model)
+        names = timm.data.ImageNetInfo(subset).label_descriptions() if subset else []
+    else:
+        names = []
+    return names if len(names) == model.num_classes else []
