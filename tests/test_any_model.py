@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from captum_ext.attr import RISE, PathAttribution
 from captum_ext.metrics import AIC, SIC, Deletion, Insertion, insertion
 from captum_ext.path import FixedPath
-from tests.conftest import small_net
+from tests.conftest import OWN_START, WEAK_EVIDENCE, small_net
 from tests.contract import METHODS
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [WEAK_EVIDENCE, OWN_START]
 
 METRICS = {
     "Insertion": lambda f: Insertion(f, n_steps=3, internal_batch_size=4),

@@ -17,7 +17,6 @@ CASES = [
 ]
 TABLES = {name: row for name, row in METHODS.items() if not row.images_only}
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES]),
     pytest.mark.parametrize("row", TABLES.values(), ids=TABLES),
 ]

@@ -382,7 +382,6 @@ def on_paper(monkeypatch):
     monkeypatch.setattr(nn.Module, "load_state_dict", lambda self, *args, **kwargs: None)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_torchvision_networks_are_those_of_its_own_builders(on_paper):
     names = models.list_models(module=models)
     assert len(names) >= 80
@@ -399,7 +398,7 @@ def test_torchvision_networks_are_those_of_its_own_builders(on_paper):
             torch.testing.assert_close(ours.mean.flatten(), torch.tensor(preset.mean))
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3", "vit_h_14", "maxvit_t", "resnet18"])
 def test_random_networks_are_built_like_trained_ones(name, on_paper):
     ours = ImageClassifier.from_torchvision(name, weights=None)

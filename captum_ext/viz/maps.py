@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -221,10 +220,10 @@ def _show(axes: Any, picture: Any, title: str, **options: Any) -> None:
 
 
 def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]]) -> None:
-    names = [name for name, _ in predictions][::-1]
-    values = torch.tensor([p for _, p in predictions][::-1])
-    axes.barh(range(len(names)), values, color="0.75")
-    for k, (name, value) in enumerate(zip(names, values.tolist(), strict=True)):
+    upwards = predictions[::-1]
+    # Numbers, as NumPy is about to refuse what matplotlib does with tensors.
+    axes.barh(range(len(upwards)), [value for _, value in upwards], color="0.75")
+    for k, (name, value) in enumerate(upwards):
         axes.text(0.02, k, f"{pictured(name, 32)} {value:.2f}", va="center", fontsize=8)
     axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)

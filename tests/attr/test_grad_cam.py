@@ -26,7 +26,6 @@ FAMILIES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_end_of_the_last_stage_is_read(name):
     torch.manual_seed(0)
@@ -373,7 +372,6 @@ class Twice(nn.Module):
         (lambda: GradCam(ImageClassifier(torch.jit.script(CONV), [0] * 3, [1] * 3)), "traced or"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_what_can_not_be_read_gets_one_clear_sentence(make, words):
     with pytest.raises(ValueError, match=words):
         make().attribute(torch.rand(2, 3, 4, 4), target=1)

@@ -9,6 +9,9 @@ from captum_ext import ImageClassifier
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
 from captum_ext.mask import BilateralTV, DeletionTerm, InsertionTerm, adam
 from tests.attr.planted import detector, overlap, planted, scenes
+from tests.conftest import WEAK_EVIDENCE
+
+pytestmark = WEAK_EVIDENCE
 
 METHODS = {m.__name__: m for m in (IGOS, IGOSPlus, IGOSPlusPlus)}
 NAMES = {IGOS: "I-GOS", IGOSPlus: "iGOS+", IGOSPlusPlus: "iGOS++", MeaningfulPerturbation: "Mask"}

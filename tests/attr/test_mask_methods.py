@@ -30,6 +30,9 @@ from captum_ext.mask import (
     nesterov,
 )
 from tests.attr.planted import detector, overlap, planted, scenes
+from tests.conftest import WEAK_EVIDENCE
+
+pytestmark = WEAK_EVIDENCE
 
 METHODS = {m.__name__: m for m in (IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation)}
 FAST = {"n_iter": 15, "n_steps": 4}

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
 from captum_ext.mask import Backtracking
+from tests.conftest import WEAK_EVIDENCE
+
+pytestmark = WEAK_EVIDENCE
 
 METHODS = {m.__name__: m for m in (IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation)}
 everywhere = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

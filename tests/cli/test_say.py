@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def closed_file():
 
 def full_disk():
     return os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+
+
+@contextmanager
+def leading(monkeypatch, name, make):
+    """`sys.stdout` or `sys.stderr` leads elsewhere for a while."""
+    stream = make()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, name, stream)
+        yield
+    # Closing writes what is left, where nothing can be written.
+    with suppress(OSError, AttributeError):
+        stream.close()
 
 
 STREAMS = {
@@ -54,8 +67,7 @@ COMMANDS = {
 def test_every_file_is_written_whatever_becomes_of_stdout(name, kind, folder, monkeypatch, capsys):
     make, code = STREAMS[kind]
     command, files = COMMANDS[name]
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stdout", make())
+    with leading(monkeypatch, "stdout", make):
         assert command() == code
     for file in files:
         assert Path(file).stat().st_size > 0
@@ -65,8 +77,7 @@ def test_every_file_is_written_whatever_becomes_of_stdout(name, kind, folder, mo
 @pytest.mark.parametrize("kind", ["closed pipe", "full disk", "none", "ascii"])
 def test_remarks_that_nobody_can_read_stop_nothing(kind, folder, monkeypatch, capsys):
     picture(1).convert("L").save("photo.png")
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stderr", STREAMS[kind][0]())
+    with leading(monkeypatch, "stderr", STREAMS[kind][0]):
         assert explain() == 0
     assert "IG" in capsys.readouterr().out
     assert Path("explanation.png").exists()

@@ -224,9 +224,12 @@ def test_files_hold_what_the_object_says(net, tmp_path):
     found.to_csv(tmp_path / "r.csv")
     found.to_csv(tmp_path / "e.csv", per_example=True)
     assert json.loads((tmp_path / "r.json").read_text())["table"] == found.records
-    rows = list(csv.DictReader((tmp_path / "r.csv").open()))
+    rows, examples = (
+        list(csv.DictReader((tmp_path / name).read_text().splitlines()))
+        for name in ("r.csv", "e.csv")
+    )
     assert [float(row["insertion"]) for row in rows] == [r["insertion"] for r in found.records]
-    assert len(list(csv.DictReader((tmp_path / "e.csv").open()))) == 12
+    assert len(examples) == 12
 
 
 def flat_classifier(n, **options):

@@ -22,6 +22,9 @@ from captum_ext.mask import (
 from captum_ext.mask.advanced import MaskProblem, MaskState, PublishedBacktracking, descend
 from captum_ext.score import Score
 from tests.attr.planted import detector, scenes
+from tests.conftest import WEAK_EVIDENCE
+
+pytestmark = WEAK_EVIDENCE
 
 STEPS = {
     "search": Backtracking(),

@@ -91,6 +91,7 @@ def test_forward_gives_the_batch_and_keeps_the_rest_with_one_pass_each(
     same(metric, whole)
 
 
+@pytest.mark.filterwarnings("ignore:no interval")
 def test_reset_forgets(filled, make, images, maps, labels):
     filled.reset()
     filled.update(images[:3], maps[:3], target=labels[:3])
@@ -113,6 +114,7 @@ def test_copies_and_pickles_keep_the_value_and_pickles_leave_the_model_out(
     same(filled, loaded)
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 def test_saved_and_loaded_state_gives_the_value(filled, make):
     filled.persistent(True)
     fresh = make()

@@ -168,6 +168,7 @@ def test_a_comparison_says_what_it_could_not_tell():
     assert "No difference" not in str(compare({"a": filled(0.0), "b": filled(0.0)}))
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 def test_compute_interval_and_compare_speak_of_one_number():
     generator = torch.Generator().manual_seed(4)
     checks = {}

@@ -2,7 +2,6 @@
 
 import socket
 
-import pytest
 import torch
 import torch.multiprocessing as mp
 from captum.attr import Saliency
@@ -81,7 +80,6 @@ def work(rank, port, expected):
     distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_processes_give_the_value_of_one():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

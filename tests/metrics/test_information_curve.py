@@ -39,6 +39,7 @@ def test_rescaled_curves_and_areas_equal_those_of_pair(name, answer):
     )
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 def test_median_and_mean_over_images_equal_those_of_pair():
     golden = np.load(GOLDEN)
     names = ("smooth", "random", "ties")

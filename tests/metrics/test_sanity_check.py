@@ -473,7 +473,7 @@ def test_one_image_is_too_few_to_reestimate_and_is_said():
     assert len(check.per_example["spearman"]) == 2
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.parametrize(
     "norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm,
              nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.orthogonal]

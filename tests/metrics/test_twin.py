@@ -94,7 +94,6 @@ def test_distributed_data_parallel_is_taken_off(inputs, tmp_path):
     assert type(twin) is nn.Linear
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_traced_and_scripted_models_are_refused_also_as_parts(inputs):
     net = nn.Linear(4, 2)
     for one in (torch.jit.script(net), torch.jit.trace(net, inputs)):
