@@ -11,7 +11,7 @@ from captum_ext import registry
 from captum_ext.cli import main
 from tests.cli.conftest import said
 
-PAGE = Path(__file__).parents[2] / "docs" / "registering.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 MODEL = """
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def mine(folder, monkeypatch):
     """A file with the page's example, of a name of its own."""
     # A file that is changed within a second, to the same size, is taken from its bytecode.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    _, section = PAGE.read_text().split("## Names for the command")
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     file = folder / "registering.py"
     file.write_text(MODEL + example)
     return file

@@ -1,0 +1,40 @@
+"""The examples of a page run one after the other, print what it says, and its files exist."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+PAGES = ["architecture.md", "extending.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_give_what_the_page_says(page):
+    names: dict[str, object] = {"__name__": "__main__"}
+    blocks = BLOCK.findall((DOCS / page).read_text())
+    assert blocks
+    for code, wanted in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, page, "exec"), names)
+        assert printed.getvalue() == wanted, code
+
+
+@pytest.mark.parametrize("page", [*PAGES, "../CONTRIBUTING.md"])
+def test_files_that_are_named_exist(page):
+    found = re.findall(
+        r"\b(?:captum_ext|tests|docs|benchmarks)/[\w./]+\w", (DOCS / page).read_text()
+    )
+    named = [file for file in found if "NAME" not in file]
+    assert [file for file in named if not (DOCS.parent / file).exists()] == []
+
+
+def test_every_part_of_the_package_is_on_the_page_of_its_architecture():
+    page = (DOCS / "architecture.md").read_text()
+    parts = (DOCS.parent / "captum_ext").iterdir()
+    folders = [part.name for part in parts if part.is_dir() and part.name[0] != "_"]
+    assert [name for name in folders if f"captum_ext/{name}" not in page] == []
