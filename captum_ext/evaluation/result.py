@@ -139,7 +139,9 @@ class Evaluation:
         """The table's scores: the metric each is of, and its key where a metric has several."""
         columns: dict[str, tuple[str, str | None]] = {}
         for name, by_method in self.metrics.items():
-            value = self._value(next(iter(by_method.values())))
+            # A metric that has read nothing does not say which scores it has.
+            read = [one for one in by_method.values() if one.update_called]
+            value = self._value([*read, *by_method.values()][0])
             if isinstance(value, Mapping):
                 suffix = "_abs" if name.endswith("_abs") else ""
                 for key in value:
@@ -197,7 +199,7 @@ class Evaluation:
         except (ValueError, AttributeError):
             return float("nan"), float("nan")
         if isinstance(ends, Mapping):
-            ends = ends[key]
+            ends = ends.get(key, (float("nan"), float("nan")))
         return float(ends[0]), float(ends[1])
 
     @property

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG
-from captum_ext.evaluation import evaluate
-from captum_ext.metrics import Insertion
+from captum_ext.evaluation import evaluate, write_report
+from captum_ext.metrics import Insertion, Localization
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
 
@@ -141,6 +141,24 @@ class Files(list):
         if index == 1:
             raise OSError("damaged file")
         return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("failing", [["gradient"], ["gradient", "ig"]])
+def test_a_metric_of_several_numbers_may_have_read_nothing(failing, net, tmp_path):
+    class Broken(Saliency):
+        def attribute(self, inputs, target=None):
+            raise ValueError("no map")
+
+    items = [(image, target, torch.ones(20, 16)) for image, target in data(3)]
+    items[0][2][:9] = 0
+    how = methods(net) | dict.fromkeys(failing, Broken(net))
+    found = evaluate(net, items, how, {"where": Localization()}, batch_size=2, seed=0)
+    known = ["where"] if len(failing) == 2 else ["roc_auc", "f1", "mae", "pointing_game", "energy"]
+    assert [*found.columns] == known
+    row, other = found.records
+    assert all(row[c] != row[c] and row[f"{c}_low"] != row[f"{c}_low"] for c in known)
+    assert (other["n_examples"], found.counts[known[0]]["gradient"].n) == (3 * (len(known) > 1), 0)
+    write_report(found, tmp_path / "page.html")
 
 
 def test_unreadable_strange_and_misclassified_images_are_counted(net):
