@@ -28,13 +28,12 @@ from captum_ext.cli.output import (
     write_figure,
     write_json,
 )
-from captum_ext.cli.sanity_table import as_text, cascade, table, with_impostors
+from captum_ext.cli.sanity_table import as_text, table, with_impostors
 from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
-from captum_ext.metrics import ParameterRandomization
+from captum_ext.metrics import ParameterRandomization, plot_cascade
 from captum_ext.registry import METHODS
-from captum_ext.viz.cascade import cascade_figure
 
 
 def run(settings: Sanity) -> None:
@@ -61,12 +60,11 @@ def run(settings: Sanity) -> None:
     labels |= {name: name for name in checks if name not in labels}
     records = table(checks)
     masks = {name for name, method in made.items() if is_mask_method(method)}
-    rows = [
-        cascade(labels[name], check, NOTHING if name in masks else 0.0)
-        for name, check in checks.items()
-    ]
+    least = dict.fromkeys(masks, NOTHING)
     writers: dict[Path, Any] = {
-        settings.out: lambda: write_figure(cascade_figure(images[0], rows), settings.out)
+        settings.out: lambda: write_figure(
+            plot_cascade(checks, images[0], labels=labels, least=least), settings.out
+        )
     }
     if settings.json:
         report = {

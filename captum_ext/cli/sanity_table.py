@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from captum_ext.cli.tables import line, number
 from captum_ext.metrics import ParameterRandomization, impostors
-from captum_ext.metrics.base import bootstrap
+from captum_ext.metrics.base.bootstrap import ends_of_mean, too_few
 from captum_ext.metrics.base.means import by_example
-from captum_ext.viz.cascade import Cascade
+from captum_ext.metrics.sanity.plot import by_stage
 
 Record = dict[str, Any]
 
@@ -60,40 +60,6 @@ def with_impostors(
     return found
 
 
-def by_stage(values: Tensor) -> tuple[list[float], list[float], list[float]]:
-    """The mean of each stage, and the ends of its 95 % bootstrap interval over images.
-
-    Args:
-        values: (images, stages), nan where undefined.
-
-    >>> import torch
-    >>> by_stage(torch.tensor([[0.5]] * 6))
-    ([0.5], [0.5], [0.5])
-    """
-    ends = [interval(column) for column in values.unbind(1)]
-    lows, highs = ([end[side] for end in ends] for side in (0, 1))
-    return values.nanmean(0).tolist(), lows, highs
-
-
-def interval(values: Tensor) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean of what is not nan; nan with too few values.
-
-    >>> import torch
-    >>> interval(torch.tensor([1.0]))
-    (nan, nan)
-    """
-    low, high = bootstrap.interval(bootstrap.mean_of(values))
-    return float(low), float(high)
-
-
-def cascade(label: str, check: ParameterRandomization, least: float = 0.0) -> Cascade:
-    """A method's row of the figure; a map without a value above ``least`` shows no evidence."""
-    similarity = {key: by_stage(values) for key, values in check.per_example.items()}
-    stages = tuple(row["stage"] for row in check.report)
-    chance = {key: float(values.nanmean()) for key, values in check.chance.items()}
-    return Cascade(label, stages, check.maps[0], similarity, chance, least)
-
-
 def as_text(
     records: list[Record],
     similarity: list[str],
@@ -120,7 +86,7 @@ def as_text(
     lines.append(line("by chance", map(number, by_chance), 44, 18))
     lines += ["", *remarks(labels, checks), _LEGEND]
     n_images = min(len(v) for check in checks.values() for v in check.per_example.values())
-    if reason := bootstrap.too_few(n_images):
+    if reason := too_few(n_images):
         lines.append(reason.replace("example", "image"))
     return "\n".join(lines)
 
@@ -161,10 +127,10 @@ def above_chance(check: ParameterRandomization) -> list[str]:
     if check.report[-1]["changed"] < _ALL:
         return []
     excess = {key: v[:, -1] - check.chance[key] for key, v in check.per_example.items()}
-    return [key for key, values in excess.items() if interval(values)[0] > 0]
+    return [key for key, values in excess.items() if ends_of_mean(values)[0] > 0]
 
 
 def _cell(values: Tensor) -> str:
-    low, high = interval(values)
+    low, high = ends_of_mean(values)
     ends = f" [{low:.2f}, {high:.2f}]" if low == low else ""
     return number(float(values.nanmean())) + ends

@@ -1,4 +1,4 @@
-"""The picture of the parameter randomization test."""
+"""Pictures of the parameter randomization test."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Cascade:
     least: float = 0.0
 
 
-def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
+def cascade_figure(image: Tensor | None, rows: Sequence[Cascade]) -> Figure:
     """Rows of methods, columns of stages, and below them similarity against stage.
 
     Args:
-        image: (C, H, W) in [0, 1].
+        image: (C, H, W) in [0, 1], shown in front; None shows none.
         rows: one per method, all of the same stages.
 
     >>> import torch
@@ -68,13 +68,15 @@ def cascade_figure(image: Tensor, rows: Sequence[Cascade]) -> Figure:
     return figure
 
 
-def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
-    titles = ["original map", *_shortened(rows[0].stages)]
-    axes = part.subplots(len(rows), len(titles) + 1, squeeze=False)
-    photo = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+def _draw_maps(part: Any, image: Tensor | None, rows: Sequence[Cascade]) -> None:
+    front = [] if image is None else ["image"]
+    titles = [*front, "original map", *_shortened(rows[0].stages)]
+    axes = part.subplots(len(rows), len(titles), squeeze=False)
     for line, row in zip(axes, rows, strict=True):
-        line[0].imshow(photo, cmap="gray")
-        for ax, credit in zip(line[1:], row.maps, strict=True):
+        if image is not None:
+            photo = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+            line[0].imshow(photo, cmap="gray")
+        for ax, credit in zip(line[len(front) :], row.maps, strict=True):
             shown = heat(credit, least=row.least)
             ax.imshow(shown, cmap="inferno", vmin=0, vmax=1)
             if shown.max() == shown.min():
@@ -83,7 +85,7 @@ def _draw_maps(part: Any, image: Tensor, rows: Sequence[Cascade]) -> None:
         for ax in line:
             ax.set(xticks=[], yticks=[])
         line[0].set_ylabel(pictured(row.label), fontsize=9)
-    for ax, title in zip(axes[0], ["image", *titles], strict=True):
+    for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=7.5, rotation=60, ha="left", rotation_mode="anchor")
     part.suptitle("randomized from the output on", fontsize=9)
 
@@ -98,9 +100,37 @@ def _draw_similarity(ax: Any, title: str, rows: Sequence[Cascade]) -> None:
             ax.axhline(row.chance[title], color=color(k), linewidth=0.8, linestyle=":")
         ax.fill_between(steps, low, high, color=color(k), alpha=0.15, linewidth=0)
     ax.axhline(0, color="0.8", linewidth=0.8)
-    names = ["original", *_shortened(rows[0].stages)]
-    ax.set_xticks(steps, names, fontsize=6, rotation=90)
+    _name_stages(ax, rows[0].stages)
     ax.set_title(title, fontsize=10)
+
+
+def draw_stages(
+    ax: Any,
+    stages: Sequence[str],
+    similarity: Mapping[str, Sequence[float]],
+    chance: Mapping[str, float],
+    order: str,
+) -> None:
+    """Draws one method's similarities against the stages, dotted what chance would give.
+
+    >>> axes = Figure().subplots()
+    >>> draw_stages(axes, ["head"], {"ssim": [0.1]}, {"ssim": 0.0}, "cascading")
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['ssim']
+    """
+    for k, (name, values) in enumerate(similarity.items()):
+        # The original map equals itself.
+        ax.plot([1.0, *values], color=color(k), marker="o", markersize=3, label=pictured(name))
+        ax.axhline(chance[name], color=color(k), linewidth=0.8, linestyle=":")
+    _name_stages(ax, stages)
+    ax.set_ylabel("similarity with the original map")
+    ax.set_xlabel(f"randomized, {order}")
+    ax.legend()
+
+
+def _name_stages(ax: Any, stages: Sequence[str]) -> None:
+    names = ["original", *_shortened(stages)]
+    ax.set_xticks(range(len(names)), names, fontsize=6, rotation=90)
 
 
 def _shortened(names: Sequence[str]) -> list[str]:

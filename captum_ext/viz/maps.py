@@ -14,6 +14,7 @@ from torch import Tensor
 
 from captum_ext._text import pictured
 from captum_ext.curve import Curve
+from captum_ext.maps import PERCENTILE, absolute_map, signed_map
 from captum_ext.mask.advanced import Descent
 
 _PER_ROW = 6
@@ -65,17 +66,16 @@ class Explained:
 
 
 def heat(
-    attributions: Tensor, absolute: bool = True, percentile: float = 99.0, least: float = 0.0
+    attributions: Tensor, absolute: bool = True, percentile: float = PERCENTILE, least: float = 0.0
 ) -> Any:
     """A map as an array (H, W): over channels the sum of absolute values, in [0, 1].
 
     A map is not scaled up from rounding: it is 0 where it has no value above ``least``, or where
-    its values differ by no more than float32 rounds them.
+    its values differ by no more than rounding.
 
     Args:
         attributions: (C, H, W).
-        absolute: the smallest value is 0, since RISE's maps lie far above 0; without it the
-            signed sum, in [-1, 1].
+        absolute: the smallest value is 0; without it the signed sum, in [-1, 1].
         percentile: values above it (in size) are clipped, so that no single pixel rules.
         least: what a value must exceed to say anything, such as half a grey level for masks.
 
@@ -84,15 +84,8 @@ def heat(
     >>> heat(torch.tensor([[[0.0, 6e-8]]]), least=1 / 512).tolist()
     [[0.0, 0.0]]
     """
-    values = attributions.detach().float().cpu()
-    flat = (values.abs() if absolute else values).sum(0).numpy()
-    largest = float(np.abs(flat).max(initial=0.0))
-    flat = flat - flat.min() if absolute else flat
-    # Sums over channels and masks carry a few rounding errors.
-    if not float(values.abs().max()) > least or np.abs(flat).max() <= 16 * _ROUNDING * largest:
-        return np.zeros_like(flat)
-    top = np.percentile(np.abs(flat), percentile) or np.abs(flat).max()
-    return np.clip(flat / top, -1, 1)
+    read = absolute_map if absolute else signed_map
+    return read(attributions.detach().cpu()[None], percentile, least)[0].float().numpy()
 
 
 def overlay(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+
+from captum_ext.maps import absolute_map
 
 SIDE = 112
 
@@ -25,12 +26,8 @@ def thumbnail(image: Tensor) -> bytes | None:
     return _encoded(pixels.permute(1, 2, 0).squeeze(-1).numpy(), quality=85)
 
 
-def map_thumbnail(
-    attributions: Tensor, percentile: float = 0.99, least: float = 0.0
-) -> bytes | None:
-    """A grey JPEG of a map (C, H, W): the sum of absolute values, from the least to a percentile.
-
-    Black where no value is above ``least``, so that rounding is not scaled up.
+def map_thumbnail(attributions: Tensor, least: float = 0.0) -> bytes | None:
+    """A grey JPEG of a map (C, H, W), as `captum_ext.maps.absolute_map` shows it.
 
     >>> import torch
     >>> map_thumbnail(torch.rand(3, 8, 8))[:2]
@@ -38,13 +35,8 @@ def map_thumbnail(
     """
     if attributions.dim() != 3 or not attributions.isfinite().all():
         return None
-    flat = attributions.float().cpu().abs().sum(0, keepdim=True)
-    if not attributions.abs().max() > least:
-        flat = torch.zeros_like(flat)
-    flat = flat - flat.min()  # RISE's maps lie far above 0
-    top = flat.flatten().quantile(percentile) if flat.numel() < 2**24 else flat.max()
-    top = top if top > 0 else flat.max().clamp(min=1e-30)
-    pixels = _small((flat / top).clamp(max=1)).mul(255).round().byte()
+    shown = absolute_map(attributions.cpu()[None], least=least)
+    pixels = _small(shown).mul(255).round().byte()
     return _encoded(pixels[0].numpy(), quality=80)
 
 

@@ -11,6 +11,7 @@ from captum_ext.curve import GaussianBlur
 from captum_ext.maps import absolute_map, signed_map
 from captum_ext.metrics.sanity.similarity import by_chance
 from captum_ext.registry import SIMILARITIES
+from captum_ext.viz import heat
 
 
 @pytest.fixture
@@ -31,6 +32,16 @@ def test_absolute_maps_are_cut_at_the_99th_percentile(pair):
         high = np.percentile(credit, 99)
         expected = ((credit - credit.min()) / (high - credit.min())).clamp(0, 1)
         torch.testing.assert_close(made, expected)
+
+
+def test_a_sparse_map_keeps_its_levels_and_a_broken_one_is_no_number():
+    sparse = torch.zeros(1, 1, 40, 40)
+    sparse[0, 0, 0, :3] = torch.tensor([1.0, -2.0, 4.0])
+    assert absolute_map(sparse)[0, 0, :3].tolist() == [0.25, 0.5, 1.0]
+    assert torch.equal(absolute_map(sparse)[0].float(), torch.as_tensor(heat(sparse[0])))
+    sparse[0, 0, 5, 5] = torch.nan
+    assert SIMILARITIES["spearman"](sparse, torch.rand_like(sparse)).isnan().all()
+    assert SIMILARITIES["ssim"](sparse, torch.rand_like(sparse)).isnan().all()
 
 
 def test_spearman_equals_scipy_also_with_ties(pair):

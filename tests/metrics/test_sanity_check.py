@@ -349,8 +349,8 @@ def test_plots_show_every_stage_and_every_method(net, images):
     assert dotted == pytest.approx([float(v.mean()) for v in checks["x"].chance.values()])
     assert axes.get_figure() is figure
     cascade = plot_cascade(checks, images[0])
-    assert len(cascade.axes) == 2 * 8
-    assert cascade.axes[1].get_title() == "original"
+    assert len(cascade.axes) == 2 * 8 + 2
+    assert cascade.axes[1].get_title() == "original map"
     with pytest.raises(ValueError, match=r"`example` 3"):
         plot_cascade(checks, example=3)
     plt.close("all")

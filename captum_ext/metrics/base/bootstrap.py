@@ -114,6 +114,16 @@ def interval(
     return low, high
 
 
+def ends_of_mean(values: Tensor) -> tuple[float, float]:
+    """The 95 % interval of the mean of what is not nan; nan with too few values.
+
+    >>> ends_of_mean(torch.tensor([1.0]))
+    (nan, nan)
+    """
+    low, high = interval(mean_of(values))
+    return float(low), float(high)
+
+
 def too_few(n_examples: int) -> str:
     """Why so many examples have no interval; nothing where they have one.
 

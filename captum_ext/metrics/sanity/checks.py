@@ -34,6 +34,7 @@ from captum_ext.metrics.sanity.similarity import (
 )
 from captum_ext.metrics.sanity.twin import require_parameters, twin_of
 from captum_ext.registry import SIMILARITIES
+from captum_ext.viz.cascade import draw_stages
 
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
 
@@ -281,9 +282,13 @@ class ParameterRandomization(_SanityCheck):
         """
         if val is not None:
             return super().plot(val, ax)
-        from captum_ext.metrics.sanity.plot import plot_stages
+        import matplotlib.pyplot as plt
 
-        return plot_stages(self, ax)
+        figure, ax = (ax.get_figure(), ax) if ax is not None else plt.subplots(layout="constrained")
+        chance = {name: float(values.nanmean()) for name, values in self.chance.items()}
+        similarity = {name: values.tolist() for name, values in self.by_stage().items()}
+        draw_stages(ax, [row["stage"] for row in self.report], similarity, chance, self.order)
+        return figure, ax
 
     @property
     def protocol(self) -> dict[str, Any]:
