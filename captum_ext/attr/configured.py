@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from captum.attr import DeepLiftShap, GradientShap
 
 from captum_ext._captum import Attribution, log_usage
-from captum_ext._tensors import fresh
-from captum_ext._typing import Inputs
-from captum_ext.score import no_gradient_said
+from captum_ext._tensors import format_baselines, format_inputs, format_output, fresh
+from captum_ext._typing import Inputs, Tensors
+from captum_ext.score import NoGradientError, Score, no_gradient_said
+
+_CHUNKS = ("internal_batch_size", "perturbations_per_eval")
+# Their baselines are a sample of any length, not one for each example.
+_SAMPLING = (GradientShap, DeepLiftShap)
 
 
 class Configured(Attribution):
     """A method that brings arguments along, for callers that only know inputs and target.
 
+    What this package's methods promise holds of Captum's within: inputs that are not finite and
+    a target that does not fit are refused in words, no graph is left, and a map has the inputs'
+    type.
+
     Args:
         method: any of Captum's or this package's.
-        options: arguments of its ``attribute``; a function is called with the inputs. Those
-            given to ``attribute`` later take precedence.
+        options: arguments of its ``attribute``; a function is called with the inputs, of a tuple
+            with each, which gives a tuple. Those given to ``attribute`` later take precedence.
 
     >>> import torch
     >>> from captum.attr import Occlusion
@@ -39,16 +48,65 @@ class Configured(Attribution):
         name: str = self.method.get_name()
         return name
 
+    def has_convergence_delta(self) -> bool:
+        """Whether the method has one."""
+        has: bool = self.method.has_convergence_delta()
+        return has
+
     @log_usage()
     def attribute(self, inputs: Inputs, *args: Any, **kwargs: Any) -> Any:
-        """What the method gives, with the chosen arguments; it is handed copies of tensors."""
+        """What the method gives, with the chosen arguments; it is handed copies of tensors.
+
+        Raises:
+            ValueError: if inputs are not finite, or a chunk or baselines do not fit.
+            AssertionError: if the target does not fit the output, as in Captum.
+        """
+        tensors = format_inputs(inputs, needs_gradient=False)
+        given = tensors if isinstance(inputs, tuple) else tensors[0]
+        chosen = {k: _called(v, given) if callable(v) else v for k, v in self.options.items()}
+        options = {**chosen, **kwargs}
+        _require_chunk(options)
         with ExitStack() as stack:
-            stack.enter_context(no_gradient_said())
             if torch.is_inference_mode_enabled():
                 stack.enter_context(torch.inference_mode(False))
-            given = tuple(map(_leaf, inputs)) if isinstance(inputs, tuple) else _leaf(inputs)
-            chosen = {k: v(given) if callable(v) else v for k, v in self.options.items()}
-            return self.method.attribute(given, *fresh(args), **fresh({**chosen, **kwargs}))
+            # A model and a method may write into what they get: the question has copies.
+            asked = tuple(x.clone() for x in tensors)
+            try:
+                with no_gradient_said():
+                    found = self.method.attribute(given, *fresh(args), **fresh(options))
+            except NoGradientError:
+                raise
+            except Exception as error:
+                self._say_what_is_wrong(asked, args, options, error)
+                raise
+            if not _fits(found, inputs):
+                self._say_what_is_wrong(asked, args, options)
+            return _formatted(found, inputs)
+
+    def _say_what_is_wrong(
+        self, tensors: Tensors, args: Any, options: dict[str, Any], error: Exception | None = None
+    ) -> None:
+        """Raises an error in words if target or baselines do not fit; asks the model once more."""
+        taken = signature(self.method.attribute).bind_partial(None, *args, **options).arguments
+        named = {**taken, **taken.get("kwargs", {})}
+        try:
+            score = Score(
+                self.forward_func,
+                tensors,
+                named.get("target"),
+                named.get("additional_forward_args"),
+            )
+            with score.borrowed():
+                score.select(score.outputs(tensors))
+        except AssertionError as wrong:
+            raise wrong from error
+        except Exception:
+            return
+        if error is not None and not isinstance(self.method, _SAMPLING):
+            try:
+                format_baselines(named.get("baselines"), tensors)
+            except ValueError as wrong:
+                raise wrong from error
 
 
 def unwrapped(method: Attribution) -> tuple[Attribution, dict[str, Any]]:
@@ -64,5 +122,38 @@ def unwrapped(method: Attribution) -> tuple[Attribution, dict[str, Any]]:
     return method, {}
 
 
-def _leaf(x: Tensor) -> Tensor:
-    return x.detach().clone().requires_grad_(x.requires_grad)
+def _called(option: Any, inputs: Inputs) -> Any:
+    if isinstance(inputs, tuple):
+        return tuple(option(x) for x in inputs)
+    return option(inputs)
+
+
+def _require_chunk(options: dict[str, Any]) -> None:
+    """Captum's methods take 0 for no bound at all."""
+    for name in _CHUNKS:
+        size = options.get(name)
+        if isinstance(size, int) and size < 1:
+            raise ValueError(f"`{name}` is at least 1, but got {size}.")
+
+
+def _has_more(found: Any, inputs: Inputs) -> bool:
+    """Whether something, such as a convergence delta, comes with the map."""
+    return isinstance(found, tuple) and (
+        not isinstance(inputs, tuple) or isinstance(found[0], tuple)
+    )
+
+
+def _fits(found: Any, inputs: Inputs) -> bool:
+    """Whether there is a map of the shape of each input."""
+    found = found[0] if _has_more(found, inputs) else found
+    maps = found if isinstance(found, tuple) else (found,)
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    return [getattr(m, "shape", None) for m in maps] == [x.shape for x in tensors]
+
+
+def _formatted(found: Any, inputs: Inputs) -> Any:
+    if not _fits(found, inputs):
+        return found
+    if _has_more(found, inputs):
+        return (_formatted(found[0], inputs), *found[1:])
+    return format_output(found if isinstance(found, tuple) else (found,), inputs)
