@@ -36,6 +36,7 @@ ALLOWED["attr"] = {*ALLOWED["path"], "path", "mask"}
 ALLOWED["viz"] = {*_LIBRARY, "mask", "curve"}
 ALLOWED["metrics"] = {*ALLOWED["viz"], "viz", "_torchmetrics"}
 ALLOWED["evaluation"] = {*ALLOWED["attr"], *ALLOWED["metrics"], "attr", "metrics", "__init__"}
+ALLOWED["testing"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["cli"] = {*ALLOWED["evaluation"], "evaluation"}
 ALLOWED["__main__"] = {"cli"}
 ALLOWED["__init__"] = {"classifier", "score"}
@@ -103,7 +104,7 @@ def test_pictures_are_opened_as_formats_that_are_named(file):
             assert "formats" in [word.arg for word in node.keywords], f"{file}, {node.lineno}"
 
 
-@pytest.mark.parametrize("folder", ["attr", "path", "curve", "metrics", "evaluation"])
+@pytest.mark.parametrize("folder", ["attr", "path", "curve", "metrics", "evaluation", "testing"])
 def test_every_folder_lists_what_is_public(folder):
     tree = ast.parse((PACKAGE / folder / "__init__.py").read_text())
     lists = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"]

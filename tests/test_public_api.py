@@ -23,6 +23,7 @@ FOLDERS = [
     ".metrics",
     ".evaluation",
     ".viz",
+    ".testing",
 ]
 NAMES = [
     (f"captum_ext{folder}", name)
