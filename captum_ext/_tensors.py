@@ -26,6 +26,36 @@ def moved(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return x.to(device).to(dtype) if x.device.type == "mps" else x.to(dtype).to(device)
 
 
+def sent(values: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Numbers of the host on a device in a type, without waiting for what the device is at.
+
+    >>> sent([1, 2], torch.device("cpu"), torch.float32)
+    tensor([1., 2.])
+    """
+    there = torch.as_tensor(values).to("cpu", dtype)
+    # Only from pinned memory does CUDA copy on its own; torch keeps it until that is done.
+    there = there.pin_memory() if device.type == "cuda" else there
+    return there.to(device, non_blocking=True)
+
+
+def asked(*counts: Tensor) -> list[int]:
+    """Numbers or flags that lie on a device, each of one element, for one stall in all.
+
+    >>> asked(torch.tensor(True), torch.tensor(3))
+    [1, 3]
+    """
+    return torch.stack([c.long().to(counts[0].device) for c in counts]).tolist() if counts else []
+
+
+def numbers(chosen: Tensor, count: int) -> Tensor:
+    """The places of a mask, (M,), of which it is known how many there are; nobody is asked.
+
+    >>> numbers(torch.tensor([False, True, True]), 2)
+    tensor([1, 2])
+    """
+    return (~chosen).int().argsort(stable=True)[:count]
+
+
 def format_inputs(inputs: Inputs, needs_gradient: bool = True) -> Tensors:
     """Copies of the tensors of `inputs` as a tuple, checked: finite, one batch size.
 

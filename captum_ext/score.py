@@ -16,25 +16,9 @@ from captum_ext._captum import (
     format_additional_forward_args,
     select_targets,
 )
-from captum_ext._tensors import accumulation_dtype, fresh, require_scores
+from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
+from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores
 from captum_ext._typing import Forward, Target, Tensors
-
-# Elements of input that one model call takes when the caller leaves the choice to the library:
-# 8 (CPU, where larger ones leave the cache) or 64 photographs of 3 x 224 x 224.
-_ELEMENTS_PER_CALL = {"cpu": 8 * 3 * 224 * 224}
-_ELEMENTS_PER_CALL_ELSEWHERE = 64 * 3 * 224 * 224
-_MOST_ROWS_PER_CALL = 1024
-
-
-def default_chunk(inputs: Tensors) -> int:
-    """How many examples one model call takes unless the caller says otherwise.
-
-    Bounded by elements of input, but never below the batch that the caller could hold.
-    """
-    batch = inputs[0].shape[0]
-    elements = sum(x[0].numel() for x in inputs)
-    budget = _ELEMENTS_PER_CALL.get(inputs[0].device.type, _ELEMENTS_PER_CALL_ELSEWHERE)
-    return max(batch, min(_MOST_ROWS_PER_CALL, budget // max(1, elements)), 1)
 
 
 class Score:
@@ -59,9 +43,10 @@ class Score:
         target: what of the output is explained, as in Captum.
         additional_forward_args: further arguments; a tensor with N rows follows its example.
         gradient_func: Captum's hook through which layer and neuron methods take gradients.
-        chunk: rows per model call; None leaves it to `default_chunk`.
-        keep_undefined: whether a value that is nan or infinite is returned, for callers that
-            count such examples, instead of refused.
+        chunk: rows per model call; None leaves it to the library, which halves it where memory
+            runs out.
+        keep_undefined: whether a value or gradient that is nan or infinite is returned, for
+            callers that count such examples or ask later, instead of refused.
 
     Raises:
         TypeError: if the model gives no tensor of floating point.
@@ -96,12 +81,15 @@ class Score:
             self.target = fresh(target)
         # Listed and moved once: at each call it would stall an accelerator.
         self._listed = target.tolist() if isinstance(target, Tensor) else target
+        if isinstance(target, list) and target and all(type(i) is int for i in target):
+            self.target = torch.tensor(target)
         if isinstance(self.target, Tensor):
             one = self.target.numel() == 1 and not self.target.is_floating_point()
             self.target = int(self.target.item()) if one else self.target.to(self.device)
         self.additional_forward_args = format_additional_forward_args(additional_forward_args)
         self.gradient_func = gradient_func
-        self.chunk = chunk or default_chunk(inputs)
+        self._chunk = Chunk(chunk or default_chunk(inputs), inputs, forward_func)
+        self._frozen = Frozen(forward_func if self.knows_value else None)
         self.keep_undefined = keep_undefined
         self.autocast = {
             kind: torch.get_autocast_dtype(kind)
@@ -111,13 +99,19 @@ class Score:
         self._transform: Callable[[Tensor], Tensors] | None = None
         _check_target_length(target, self.n_examples)
 
+    @property
+    def chunk(self) -> int:
+        """Rows per model call, as many as memory was found to hold."""
+        return self._chunk.rows
+
     @contextmanager
     def borrowed(self) -> Iterator[Score]:
         """While it lasts the model is borrowed, and returned as it was, also after an exception.
 
         The global random state of torch and the buffers of a module (running statistics) are put
-        back. Nothing is recorded for a backward pass, and arithmetic is neither under the
-        caller's autocast nor in inference mode; the model's own calls are under that autocast.
+        back, and parameters ask for no gradient meanwhile, which spares memory. Nothing is
+        recorded for a backward pass, and arithmetic is neither under the caller's autocast nor in
+        inference mode; the model's own calls are under that autocast.
         """
         devices = [self.device] if self.device.type == "cuda" else []
         with ExitStack() as stack:
@@ -127,12 +121,15 @@ class Score:
             for kind in self.autocast:
                 stack.enter_context(torch.autocast(kind, enabled=False))
             stack.enter_context(_kept_buffers(self.forward_func))
+            stack.enter_context(self._frozen)
             yield self
 
     def __call__(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
         """The score of each point, (M,), without a graph; ``rows`` says whose point each is."""
         self._require_values()
-        values = torch.cat([self._value(*part) for part in self._chunks(points, rows)])
+        values = torch.cat(
+            self.calls(len(points[0]), lambda part: self._value(*_part(points, rows, part)))
+        )
         if not self.keep_undefined:
             _require_finite((values,), rows)
         return values
@@ -145,12 +142,33 @@ class Score:
         The score costs nothing more: it falls out of the gradient's forward pass. It is None
         under a replaced ``gradient_func``, whose gradient belongs to another number.
         """
-        parts = [self._value_and_gradient(*part) for part in self._chunks(points, rows)]
+        parts = self.calls(
+            len(points[0]), lambda part: self._value_and_gradient(*_part(points, rows, part))
+        )
         values = [value for value, _ in parts if value is not None]
         value = torch.cat(values) if values else None
         gradient = tuple(torch.cat(g) for g in zip(*(g for _, g in parts), strict=True))
-        _require_finite(gradient if value is None else (value, *gradient), rows)
+        if not self.keep_undefined:
+            _require_finite(gradient if value is None else (value, *gradient), rows)
         return value, gradient
+
+    def calls(self, n_rows: int, ask: Callable[[slice], Answer]) -> list[Answer]:
+        """What ``ask`` gives for one slice of ``n_rows`` after the other, ``chunk`` rows at most.
+
+        For callers that make the rows of a model call only when it is made. Where ``ask`` runs
+        out of memory, it is asked again for half of the rows, unless their number was given.
+
+        >>> score = Score(lambda x: x.sum(1), (torch.ones(5, 2),), chunk=2)
+        >>> score.calls(5, lambda part: (part.start, part.stop))
+        [(0, 2), (2, 4), (4, 5)]
+        """
+        return self._chunk.calls(n_rows, ask)
+
+    def unchecked(self) -> Score:
+        """The same score that returns nan and infinite values and gradients: the caller asks."""
+        unchecked = copy(self)
+        unchecked.keep_undefined = True
+        return unchecked
 
     def through(self, transform: Callable[[Tensor], Tensors]) -> Score:
         """The same score of ``transform(point)``: points of any type and shape.
@@ -163,18 +181,14 @@ class Score:
         composed._transform = transform
         return composed
 
-    def _chunks(self, points: Tensors, rows: Tensor | None) -> list[tuple[Tensors, Tensor | None]]:
-        m = points[0].shape[0]
-        if m <= self.chunk:
-            return [(points, rows)]
-        rows = torch.arange(m) if rows is None else rows
-        calls = [slice(first, first + self.chunk) for first in range(0, m, self.chunk)]
-        return [(tuple(p[call] for p in points), rows[call]) for call in calls]
-
     def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
         """The model's whole output for points that fit in one call, without a graph."""
-        with torch.no_grad():
-            return self._forward(self._seen(points), self._arguments_of(rows)).detach()
+
+        def ask() -> Tensor:
+            with torch.no_grad():
+                return self._forward(self._seen(points), self._arguments_of(rows)).detach()
+
+        return self._thawing(ask)
 
     def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
         return self.select(self.outputs(points, rows), rows)
@@ -185,15 +199,32 @@ class Score:
         with no_gradient_said():
             if not self.knows_value:
                 return None, self._replaced_gradient(points, rows)
-            leaves = tuple(p.detach().requires_grad_() for p in points)
-            with torch.enable_grad():
-                seen = self._seen(leaves)
-                value = self.select(self._forward(seen, self._arguments_of(rows)), rows)
-                if not value.requires_grad:
-                    raise NoGradientError()
-                # Of what the model sees too, each tensor of which must have a part in the graph.
-                wanted = [t for t in seen if t.requires_grad] if self._transform else []
-                found = torch.autograd.grad(value.sum(), (*leaves, *wanted), allow_unused=True)
+            return self._thawing(lambda: self._own_gradient(points, rows))
+
+    def _thawing(self, ask: Callable[[], Answer]) -> Answer:
+        """Asks again with parameters that have gradients, where that may be what was missing.
+
+        Without them in the graph, no gradient and one that is zero look alike; and a model may
+        take gradients of its own.
+        """
+        try:
+            return ask()
+        except RuntimeError as error:
+            missing = _is_of_graph(error) or "not require grad" in str(error)
+            if not (missing and self._frozen.thaw()):
+                raise
+        return ask()
+
+    def _own_gradient(self, points: Tensors, rows: Tensor | None) -> tuple[Tensor, Tensors]:
+        leaves = tuple(p.detach().requires_grad_() for p in points)
+        with torch.enable_grad():
+            seen = self._seen(leaves)
+            value = self.select(self._forward(seen, self._arguments_of(rows)), rows)
+            if not value.requires_grad:
+                raise NoGradientError()
+            # Of what the model sees too, each tensor of which must have a part in the graph.
+            wanted = [t for t in seen if t.requires_grad] if self._transform else []
+            found = torch.autograd.grad(value.sum(), (*leaves, *wanted), allow_unused=True)
         value, gradients = value.detach(), found[: len(leaves)]
         for tensor, gradient in zip(wanted or leaves, found[-len(wanted or leaves) :], strict=True):
             if gradient is None and self._changes_with(tensor, seen, rows, value):
@@ -271,7 +302,11 @@ class Score:
         if isinstance(target, Tensor):
             # A model may answer on another device than it is asked.
             target = target.to(output.device)
-        selected = select_targets(output, target)
+        if isinstance(target, Tensor) and target.shape == output.shape[:1] and output.dim() == 2:
+            # As Captum does, which would ask an accelerator where there is one example.
+            selected = output.gather(1, target[:, None].long()).squeeze(1)
+        else:
+            selected = select_targets(output, target)
         if selected[0].numel() != 1:
             raise AssertionError(
                 f"`target` must choose one output per example, but {self.target!r} leaves shape "
@@ -327,15 +362,19 @@ def no_gradient_said() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if any(words in str(error) for words in _WITHOUT_GRAPH):
+        if _is_of_graph(error) and not isinstance(error, NoGradientError):
             raise NoGradientError() from error
         raise
+
+
+def _is_of_graph(error: RuntimeError) -> bool:
+    return isinstance(error, NoGradientError) or any(w in str(error) for w in _WITHOUT_GRAPH)
 
 
 @contextmanager
 def _kept_buffers(forward_func: Forward) -> Iterator[None]:
     """Puts back what a module, or the module of a method, writes into its buffers."""
-    module = getattr(forward_func, "__self__", forward_func)
+    module = module_of(forward_func)
     held = list(module.buffers()) if isinstance(module, nn.Module) else []
     before = [
         (b, b.detach().clone())
@@ -345,10 +384,21 @@ def _kept_buffers(forward_func: Forward) -> Iterator[None]:
     try:
         yield
     finally:
-        for buffer, old in before:
-            # Only what has changed: a graph of the caller's may need the buffer unwritten.
-            if buffer.shape == old.shape and not torch.equal(buffer, old):
+        pairs = [(b, old) for b, old in before if b.shape == old.shape]
+        # Only what has changed: a graph of the caller's may need the buffer unwritten. Asked of
+        # all at once, as each question stalls an accelerator.
+        written = asked(*((b != old).any() for b, old in pairs))
+        for (buffer, old), changed in zip(pairs, written, strict=True):
+            if changed:
                 buffer.copy_(old)
+
+
+def _part(points: Tensors, rows: Tensor | None, part: slice) -> tuple[Tensors, Tensor | None]:
+    """The rows of one model call; whose they are is said where they are not all."""
+    if len(points[0]) == part.stop - part.start:
+        return points, rows
+    rows = torch.arange(len(points[0]), device=points[0].device) if rows is None else rows
+    return tuple(p[part] for p in points), rows[part]
 
 
 def _zeros_for_none(gradients: Iterable[Tensor | None], points: Tensors) -> Tensors:

@@ -9,7 +9,7 @@ from torchmetrics import Metric, SumMetric
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
 _BASE = {"_typing", "_text", "_random", "_launch", "_moved", "registry"}
-_LIBRARY = {*_BASE, "_captum", "_tensors", "score", "blur", "maps", "classifier"}
+_LIBRARY = {*_BASE, "_captum", "_tensors", "_memory", "score", "blur", "maps", "classifier"}
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
     "_typing": set(),
@@ -23,7 +23,8 @@ ALLOWED = {
     "_captum": set(),
     "_torchmetrics": set(),
     "_tensors": _BASE,
-    "score": {*_BASE, "_captum", "_tensors"},
+    "_memory": _BASE,
+    "score": {*_BASE, "_captum", "_tensors", "_memory"},
     "blur": _BASE,
     "maps": {*_BASE, "_tensors"},
     "_sources": {*_BASE, "_transform", "_weights"},

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from captum_ext._memory import default_chunk
 from captum_ext._tensors import format_inputs, fresh
-from captum_ext.score import Score, default_chunk
+from captum_ext.score import Score
 
 
 def weighted(x, weight):

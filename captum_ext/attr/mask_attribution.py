@@ -221,7 +221,7 @@ class MaskAttribution(GradientAttribution):
                 if iteration == 0:
                     first.append(here)
                     _warn_of_logits(here)
-                if here.value is not None:
+                if show_progress and here.value is not None:
                     bar.set_postfix(objective=f"{here.value.mean().item():.4f}", refresh=False)
                 bar.update()
 
@@ -317,7 +317,7 @@ def _deleted(problem: MaskProblem, masks: Tensor, multiply: str) -> Tensors:
 def _warn_of_logits(here: MaskState) -> None:
     if here.scores is None:
         return
-    low, high = here.scores.min().item(), here.scores.max().item()
+    low, high = torch.stack(here.scores.aminmax()).tolist()
     if low < -1e-3 or high > 1 + 1e-3:
         warnings.warn(
             f"`forward_func` gave scores from {low:.3g} to {high:.3g}, but masks are optimized for "

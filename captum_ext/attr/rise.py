@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_ext._captum import PerturbationAttribution, log_usage
+from captum_ext._memory import Halvable
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
@@ -90,6 +91,8 @@ class RISE(PerturbationAttribution):
         images = format_inputs(inputs, needs_gradient=False)
         _check(images, n_masks, perturbations_per_eval, tolerance, return_standard_error)
         rows = images[0].shape[0] * perturbations_per_eval
+        if perturbations_per_eval == 1 or isinstance(perturbations_per_eval, Halvable):
+            rows = Halvable(rows)  # nobody chose them
         score = Score(self.forward_func, images, target, additional_forward_args, chunk=rows)
         with (
             score.borrowed(),
@@ -101,15 +104,15 @@ class RISE(PerturbationAttribution):
             generator = stream(seed)
             streams = [m.blocks(generator) for m in masks]
             for start in count(0, BLOCK):
-                blocks = [next(stream) for stream in streams]
+                pairs = zip(masks, streams, images, strict=True)
+                blocks = [m.sent(next(stream), x.device) for m, stream, x in pairs]
                 ends = min(BLOCK, n_masks - start)
                 active = sums.above(tolerance)
                 if ends <= 0 or not len(active):
                     break
                 for i in range(0, ends, perturbations_per_eval):
                     part = slice(i, min(i + perturbations_per_eval, ends))
-                    pairs = zip(masks, blocks, images, strict=True)
-                    drawn = tuple(m.of(b, part, str(x.device)) for m, b, x in pairs)
+                    drawn = tuple(m.of(b, part) for m, b in zip(masks, blocks, strict=True))
                     values = _scores(score, images, references, drawn, active)
                     sums.add(values / self.keep, drawn, active)
                     bar.update(part.stop - part.start)
@@ -168,7 +171,9 @@ def _scores(
         else:
             blend = (kept * mask + hidden * (1 - mask)).round()
         blends.append(blend.flatten(0, 1))
-    return score(tuple(blends), active.repeat_interleave(len(masks[0]))).view(len(active), -1)
+    return score(tuple(blends), active[:, None].expand(-1, len(masks[0])).flatten()).view(
+        len(active), -1
+    )
 
 
 def _check(

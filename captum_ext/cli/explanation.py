@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from captum_ext._memory import default_chunk
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
@@ -25,7 +26,6 @@ from captum_ext.evaluation.run import quiet
 from captum_ext.mask.advanced import Descent
 from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
 from captum_ext.registry import REFERENCES
-from captum_ext.score import default_chunk
 
 _CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
 SCORES = tuple(f"{name}{suffix}" for suffix in READINGS for name in _CURVES)

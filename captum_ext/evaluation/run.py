@@ -16,6 +16,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from captum_ext._captum import Attribution
+from captum_ext._memory import default_chunk
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Forward
@@ -33,7 +34,6 @@ from captum_ext.evaluation.readings import empty_copy, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Result, Seen, Store, opened
-from captum_ext.score import default_chunk
 from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
@@ -265,7 +265,8 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cos
     options = {
         "seed": job.seed,
         "internal_batch_size": chunk,
-        "perturbations_per_eval": max(1, chunk // len(batch)),
+        # Of the chunk's own type, which says whether running out of memory may halve it.
+        "perturbations_per_eval": type(chunk)(max(1, chunk // len(batch))),
     }
     target = torch.tensor([one.target for one in batch], device=images.device)
     with seeded(job.seed, images.device) as drawn, quiet(), watched(job.forward_func) as cost:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import asked, numbers
 from captum_ext.mask.direction import Direction, MaskState
 from captum_ext.mask.problem import MaskProblem
+from captum_ext.mask.sample import Sample
 from captum_ext.mask.step import Step, StepResult
 from captum_ext.mask.terms import Term
 
@@ -17,6 +19,7 @@ __all__ = ["Descent", "Progress", "descend"]
 
 # A gradient is counted as one forward and one backward pass, the backward as two forward.
 _PER_GRADIENT = 3
+_NO_LIMIT = 2**62
 
 Progress = Callable[[int, MaskState], None]
 """Told the iteration and what is known of the examples still moving."""
@@ -115,28 +118,27 @@ class _Run:
         self.problem, self.direction, self.step, self.seed = problem, direction, step, seed
         self.fractions = direction.fractions(n_steps)
         self.per_value = len(problem.terms) * len(self.fractions)
-        self.most = 2**62 if max_forwards is None else max_forwards
+        self.most = _NO_LIMIT if max_forwards is None else max_forwards
         require_iteration(problem.terms, direction, n_steps, max_forwards, spent)
         self.masks = problem.start()
         self.state = step.start(self.masks)
         n, where = self.masks.shape[0], self.masks.device
         self.active = torch.arange(n, device=where)
         self.spent = torch.full((n,), spent, dtype=torch.long, device=where)
+        self.bad = torch.zeros_like(self.spent)
+        self.iteration, self.is_asked = 0, True
         self.best = _Best(self.masks)
         self.history: list[tuple[Tensor, ...]] = []
 
     def run(self, n_iter: int, progress: Progress | None) -> Descent:
-        for iteration in range(n_iter):
-            self.active = self.active[
-                self.spent[self.active] + _PER_GRADIENT * self.per_value <= self.most
-            ]
+        for self.iteration in range(n_iter):
             if not len(self.active):
                 break
-            here, result = self._iterate(iteration)
-            self._record(here, result)
+            here, result = self._iterate()
+            rows, self.active = self.active, self._still(result)
+            self._record(rows, here, result)
             if progress is not None:
-                progress(iteration, here)
-            self.active = self.active[~result.stuck]
+                progress(self.iteration, here)
         # One rule for every end, be it a budget, the last iteration or patience. Momentum and long
         # steps overshoot, so the best mask is worth keeping; but under noise or shifts of its own
         # each iteration has an objective of its own, and the lowest is the luckiest draw: the
@@ -145,34 +147,56 @@ class _Run:
         masks = self.masks if random else self.best.of(self.masks)
         return Descent(masks, *(torch.stack(column) for column in zip(*self.history, strict=True)))
 
-    def _iterate(self, iteration: int) -> tuple[MaskState, StepResult]:
+    def _iterate(self) -> tuple[MaskState, StepResult]:
         rows = self.active
-        sample = self.problem.sample(self.fractions, self.seed, iteration)
+        sample = self.problem.sample(self.fractions, self.seed, self.iteration)
         here = self.direction(self.problem, self.masks[rows], rows, sample)
-        _check(here.value if here.value is not None else here.gradient.sum((1, 2)), iteration, rows)
+        finite = here.gradient.isfinite().flatten(1).all(1)
+        self.note(finite if here.value is None else finite & here.value.isfinite(), rows)
+        # Of what is not finite no trial is made, until the device is asked.
+        gradient = here.gradient.where(finite.view(-1, 1, 1), 0.0)
+        here = replace(here, gradient=gradient)
         self.spent[rows] += _PER_GRADIENT * self.per_value
-        evaluations = 0
-
-        def objective(masks: Tensor, among: Tensor) -> Tensor:
-            nonlocal evaluations
-            evaluations += 1
-            fresh = (self.seed, iteration, evaluations)
-            drawn = self.problem.sample(self.fractions, *fresh) if self.fresh else sample
-            value = self.problem.value(masks, rows[among], drawn)
-            _check(value, iteration, rows[among])
-            return value
-
         left = (self.most - self.spent[rows]) // self.per_value
-        result = self.step(here, objective, tuple(s[rows] for s in self.state), left)
+        state = tuple(s[rows] for s in self.state)
+        result = self.step(here, _Objective(self, rows, sample), state, left)
         self.spent[rows] += result.trials * self.per_value
         return here, result
+
+    def note(self, finite: Tensor, rows: Tensor) -> None:
+        """Remembers of which examples something was not finite, for when the device is asked."""
+        self.bad.index_add_(0, rows, (~finite).to(self.bad))
+        self.is_asked = False
+
+    def asked(self, *counts: Tensor) -> list[int]:
+        """Numbers that lie on the device; raises if anything noted was not finite."""
+        n_bad, *found = asked((self.bad > 0).sum(), *counts)
+        self.is_asked = True
+        if n_bad:
+            raise ValueError(
+                f"`forward_func` gave nan or infinite values or gradients at iteration "
+                f"{self.iteration} for the examples {self.bad.nonzero().flatten().tolist()}: check "
+                "the model on these inputs and their baselines, and its type."
+            )
+        return found
+
+    def _still(self, result: StepResult) -> Tensor:
+        """The examples that go on: neither converged nor without the forwards of an iteration."""
+        rows, still, count = self.active, ~result.stuck, result.n_stuck
+        if self.most < _NO_LIMIT:
+            still = still & (self.spent[rows] + _PER_GRADIENT * self.per_value <= self.most)
+            count = None
+        if count is not None and self.is_asked:
+            n_still = len(rows) - count
+        else:
+            (n_still,) = self.asked(still.sum())
+        return rows if n_still == len(rows) else rows[numbers(still, n_still)]
 
     @property
     def fresh(self) -> bool:
         return self.problem.noise.fresh and self.problem.noise.std > 0
 
-    def _record(self, here: MaskState, result: StepResult) -> None:
-        rows = self.active
+    def _record(self, rows: Tensor, here: MaskState, result: StepResult) -> None:
         if here.value is not None:
             self.best.see(rows, here.masks, here.value)
         if result.value is not None:
@@ -192,6 +216,29 @@ class _Run:
         )
 
 
+class _Objective:
+    """The objective of an iteration, at masks that a step tries.
+
+    A step that asks the device calls ``asked`` for it, so that the descent's question rides along.
+    """
+
+    def __init__(self, run: _Run, rows: Tensor, sample: Sample) -> None:
+        self.run, self.rows, self.sample, self.evaluations = run, rows, sample, 0
+
+    def __call__(self, masks: Tensor, among: Tensor) -> Tensor:
+        self.evaluations += 1
+        run, rows, drawn = self.run, self.rows[among], self.sample
+        if run.fresh:
+            keys = (run.seed, run.iteration, self.evaluations)
+            drawn = run.problem.sample(run.fractions, *keys)
+        value = run.problem.value(masks, rows, drawn)
+        run.note(value.isfinite(), rows)
+        return value
+
+    def asked(self, *counts: Tensor) -> list[int]:
+        return self.run.asked(*counts)
+
+
 class _Best:
     """The mask of the lowest objective of each example; the last one where none is known."""
 
@@ -200,18 +247,11 @@ class _Best:
         self.value = torch.full_like(masks[:, 0, 0], float("inf"), dtype=masks.dtype)
 
     def see(self, rows: Tensor, masks: Tensor, value: Tensor) -> None:
-        better = value.to(self.value) < self.value[rows]
-        self.masks[rows[better]] = masks[better]
-        self.value[rows[better]] = value.to(self.value)[better]
+        value, before = value.to(self.value), self.value[rows]
+        better = value < before
+        kept = torch.where(better.view(-1, 1, 1), masks, self.masks[rows])
+        self.masks.index_copy_(0, rows, kept)
+        self.value.index_copy_(0, rows, torch.where(better, value, before))
 
     def of(self, last: Tensor) -> Tensor:
         return torch.where(self.value.isinf().view(-1, 1, 1), last, self.masks)
-
-
-def _check(value: Tensor, iteration: int, rows: Tensor) -> None:
-    bad = ~torch.isfinite(value)
-    if bad.any():
-        raise ValueError(
-            f"`forward_func` gave nan or inf at iteration {iteration} for the examples "
-            f"{rows[bad].tolist()}: check the model on these inputs and baselines, and its type."
-        )

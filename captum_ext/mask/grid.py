@@ -165,7 +165,10 @@ class FeatureGroups:
         # Numbers made dense over the batch would give an example cells that it lacks.
         dense = torch.stack([torch.unique(row, return_inverse=True)[1] for row in numbers])
         parts = torch.split(dense, [m[0].numel() for m in whole], dim=1)
-        return cls(tuple(p.view(n, *m.shape[1:]) for p, m in zip(parts, whole, strict=True)))
+        device = inputs[0].device
+        return cls(
+            tuple(p.view(n, *m.shape[1:]).to(device) for p, m in zip(parts, whole, strict=True))
+        )
 
 
 def enlarge(mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import asked, numbers
 from captum_ext._typing import Tensors
 from captum_ext.mask.direction import MaskState
 from captum_ext.mask.step import Objective, StepResult
@@ -79,70 +81,109 @@ class Backtracking:
     ) -> StepResult:
         length, failures, unsettled = state
         length = torch.where(length > 0, length, _across(here))
-        best = _Best(here.masks, _value(here, objective))
-        trials, limit = torch.zeros_like(most_trials), most_trials.clamp(max=self.most_trials)
-        movable = (_projected(here, length) != here.masks).any(2).any(1)
-        among = (movable & (limit > 0)).nonzero().flatten()
-        while len(among):
-            trial = _projected(here, length)[among]
-            new = objective(trial, among)
-            trials[among] += 1
-            fall = (here.gradient[among] * (here.masks[among] - trial)).sum((1, 2))
-            good = new <= best.value[among] - self.beta * fall
-            best.take(among[good], trial[good], new[good])
-            among = among[~good]
-            length[among] *= self.shrink
-            among = among[trials[among] < limit[among]]
-        stepped = best.taken.clone()
-        jumped = self._jump(here, objective, best, (unsettled > 0) | ~stepped, trials, most_trials)
+        search = _Search(here, objective, most_trials)
+        limit = most_trials.clamp(max=self.most_trials)
+        jumps = self._jumps(here)
+
+        def asked() -> list[int]:
+            # One question tells how many go on and, if nobody does, what follows.
+            stuck = ~search.taken & (failures + 1 >= self.patience)
+            wanted = search.among_jumps(unsettled, jumps)
+            return search.asked(again.sum(), stuck.sum(), *(w.sum() for w in wanted))
+
+        again = (_projected(here, length) != here.masks).any(2).any(1) & (limit > 0)
+        n_again, n_stuck, *n_jumps = asked()
+        while n_again:
+            trial = _projected(here, length)
+            new = search.evaluated(trial, again, n_again)
+            fall = (here.gradient * (here.masks - trial)).sum((1, 2))
+            good = again & (new <= search.value - self.beta * fall)
+            search.take(good, trial, new)
+            again = again & ~good
+            length = torch.where(again, length * self.shrink, length)
+            again = again & (search.trials < limit)
+            n_again, n_stuck, *n_jumps = asked()
+        stepped = search.taken.clone()
+        jumped = self._jump(here, search, unsettled, jumps, n_jumps)
         # Where a jump leads, the length of the last step means nothing.
         length = torch.where(jumped, 0.0, torch.where(stepped, length * self.grow, length))
-        failures = torch.where(best.taken, 0, failures + 1)
-        state = length, failures, jumped.to(failures)
-        return StepResult(best.masks, state, trials, best.value, failures >= self.patience, length)
+        failures = torch.where(search.taken, 0, failures + 1)
+        return StepResult(
+            search.masks,
+            (length, failures, jumped.to(failures)),
+            search.trials,
+            search.value,
+            failures >= self.patience,
+            length,
+            None if any(n_jumps) else n_stuck,
+        )
 
-    def _jump(
-        self,
-        here: MaskState,
-        objective: Objective,
-        best: _Best,
-        wanted: Tensor,
-        trials: Tensor,
-        most_trials: Tensor,
-    ) -> Tensor:
-        """Tries to delete many cells at once; which examples have jumped, (M,)."""
-        jumped = torch.zeros_like(wanted)
+    def _jumps(self, here: MaskState) -> list[Tensor]:
+        """Which cells each jump sends to 0, in the masks' shape; no jump without scores."""
         if here.data is None:
-            return jumped
+            return []
         # Shares of what each example favors, so that cells it lacks do not count, and in a stable
         # order, so that ties do not fall as the batch has it.
         favored = ((here.data > 0) & (here.masks > 0)).flatten(1)
         order = here.data.flatten(1).where(favored, -torch.inf)
         rank = order.argsort(dim=1, descending=True, stable=True).argsort(1)
-        for share in self.jumps:
-            among = (wanted & favored.any(1) & (trials < most_trials)).nonzero().flatten()
-            if not len(among):
+        sizes = [(share * favored.sum(1, keepdim=True)).ceil() for share in self.jumps]
+        return [(favored & (rank < size)).view_as(here.masks) for size in sizes]
+
+    def _jump(
+        self,
+        here: MaskState,
+        search: _Search,
+        unsettled: Tensor,
+        jumps: list[Tensor],
+        counts: list[int],
+    ) -> Tensor:
+        """Tries to delete many cells at once; which examples have jumped, (M,)."""
+        jumped = torch.zeros_like(search.taken)
+        wanted = search.among_jumps(unsettled, jumps)
+        for cells, among, count in zip(jumps, wanted, counts, strict=True):
+            if not count:
                 break
-            chosen = favored & (rank < (share * favored.sum(1, keepdim=True)).ceil())
-            trial = here.masks.masked_fill(chosen.view_as(here.masks), 0.0)[among]
-            new = objective(trial, among)
-            trials[among] += 1
+            trial = here.masks.masked_fill(cells, 0.0)
+            new = search.evaluated(trial, among, count)
             # By more than rounding: an example that gains nothing has to come to an end.
-            good = new < best.value[among] - self.beta * best.value[among].abs()
-            best.take(among[good], trial[good], new[good])
-            jumped[among[good]] = True
+            good = among & (new < search.value - self.beta * search.value.abs())
+            search.take(good, trial, new)
+            jumped = jumped | good
         return jumped
 
 
-class _Best:
-    """The masks of the lowest objective that one search has found, (M, masks, cells)."""
+class _Search:
+    """The masks of the lowest objective that one search has found, (M, masks, cells).
 
-    def __init__(self, masks: Tensor, value: Tensor) -> None:
-        self.masks, self.value = masks.clone(), value
-        self.taken = torch.zeros_like(value, dtype=torch.bool)
+    All that is kept has a row for each example: choosing some of them would ask the device.
+    """
 
-    def take(self, among: Tensor, masks: Tensor, value: Tensor) -> None:
-        self.masks[among], self.value[among], self.taken[among] = masks, value.to(self.value), True
+    def __init__(self, here: MaskState, objective: Objective, most_trials: Tensor) -> None:
+        self.masks, self.value = here.masks, _value(here, objective)
+        self.objective, self.most_trials = objective, most_trials
+        self.asked = _asker(objective)
+        self.trials = torch.zeros_like(most_trials)
+        self.taken = torch.zeros_like(self.value, dtype=torch.bool)
+
+    def evaluated(self, masks: Tensor, chosen: Tensor, count: int) -> Tensor:
+        """The objective at the masks of the chosen examples, ``count`` of (M,); nan elsewhere."""
+        among = numbers(chosen, count)
+        new = self.objective(masks[among], among).to(self.value)
+        self.trials = self.trials + chosen
+        return torch.full_like(self.value, torch.nan).index_copy(0, among, new)
+
+    def take(self, good: Tensor, masks: Tensor, value: Tensor) -> None:
+        self.masks = torch.where(good.view(-1, 1, 1), masks, self.masks)
+        self.value, self.taken = torch.where(good, value, self.value), self.taken | good
+
+    def among_jumps(self, unsettled: Tensor, jumps: list[Tensor]) -> list[Tensor]:
+        """Who tries each of the jumps, (M,), if all trials so far were steps."""
+        wanted = (unsettled > 0) | ~self.taken
+        return [
+            wanted & cells.flatten(1).any(1) & (self.trials + done < self.most_trials)
+            for done, cells in enumerate(jumps)
+        ]
 
 
 @dataclass(frozen=True)
@@ -171,33 +212,40 @@ class PublishedBacktracking:
         self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
     ) -> StepResult:
         # The base and one trial, or nothing.
-        searched = most_trials >= 2
-        among = searched.nonzero().flatten()
-        if not len(among):
+        again, ask = most_trials >= 2, _asker(objective)
+        (count,) = ask(again.sum())
+        if not count:
             return _stay(here, torch.zeros_like(most_trials))
+        among = numbers(again, count)
         first = objective(here.masks[among], among)
-        base = first.new_full(most_trials.shape, float("nan"))
-        base[among] = first
-        value, trials = base.clone(), searched.to(most_trials)
-        length = torch.where(searched, here.masks.new_tensor(self.initial), 0.0)
+        nothing = first.new_full(most_trials.shape, torch.nan)
+        value = base = nothing.index_copy(0, among, first)
+        trials = again.to(most_trials)
+        length = torch.where(again, torch.full_like(here.masks[:, 0, 0], self.initial), 0.0)
         slope = here.gradient.square().sum((1, 2))
-        while len(among):
+        while count:
+            among = numbers(again, count)
             new = objective(_projected(here, length)[among], among)
-            value[among], trials[among] = new, trials[among] + 1
-            tried = length[among]
-            refused = (new > base[among] - tried * self.beta * slope[among]) & (tried >= self.floor)
-            among = among[refused]
-            length[among] *= self.shrink
-            among = among[trials[among] < most_trials[among]]
-        stuck = torch.zeros_like(searched)
-        return StepResult(_projected(here, length), (), trials, value, stuck, length)
+            value, trials = value.index_copy(0, among, new), trials + again
+            too_high = value > base - length * self.beta * slope
+            refused = again & too_high & (length >= self.floor)
+            length = torch.where(refused, length * self.shrink, length)
+            again = refused & (trials < most_trials)
+            (count,) = ask(again.sum())
+        stuck = torch.zeros_like(again)
+        return StepResult(_projected(here, length), (), trials, value, stuck, length, n_stuck=0)
+
+
+def _asker(objective: Objective) -> Callable[..., list[int]]:
+    """How the device is asked: through a descent's objective, whose own question rides along."""
+    ask: Callable[..., list[int]] = getattr(objective, "asked", asked)
+    return ask
 
 
 def _stay(here: MaskState, trials: Tensor) -> StepResult:
     stuck = torch.zeros_like(trials, dtype=torch.bool)
-    return StepResult(
-        here.masks, (), trials, here.value, stuck, torch.zeros_like(here.masks[:, 0, 0])
-    )
+    length = torch.zeros_like(here.masks[:, 0, 0])
+    return StepResult(here.masks, (), trials, here.value, stuck, length, n_stuck=0)
 
 
 def _across(here: MaskState) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import accumulation_dtype, sent
 from captum_ext._typing import Tensors
 from captum_ext.mask.grid import Grid
 from captum_ext.mask.regularizers import Regularizer
@@ -72,39 +74,64 @@ class MaskProblem:
         """What is random in the objective, the same for all examples: ``keys`` alone decide it."""
         return Sample.draw(fractions, self.inputs, self.noise, self.jitter, len(self.terms), keys)
 
+    @cached_property
+    def _weights(self) -> Tensor:
+        """The terms' weights, sent to the device once."""
+        device = self.inputs[0].device
+        return sent([t.weight for t in self.terms], device, accumulation_dtype(device))
+
+    @cached_property
+    def _counts(self) -> tuple[Tensor, list[int]]:
+        """How many cells each example has, (N,), and which numbers these are: asked once."""
+        counts = self.grid.counts(self.inputs)
+        return counts, sorted(set(counts.tolist()))
+
     def value(self, masks: Tensor, rows: Tensor, sample: Sample) -> Tensor:
-        """The objective of each mask, (M,), without a graph; ``rows`` says whose mask each is."""
-        values = []
-        for part in self._parts(rows, sample):
-            points = masks[part.mask]
-            values.append(self._score(part, sample)((points,), part.row))
+        """The objective of each mask, (M,), without a graph; ``rows`` says whose mask each is.
+
+        Not finite where the model's scores are not.
+        """
+
+        def ask(part: slice) -> Tensor:
+            of = self._part(part, rows, sample)
+            return self._score(of, sample)((masks[of.mask],), of.row)
+
+        scores = torch.cat(self.score.calls(self._n_evaluations(rows, sample), ask))
         with torch.no_grad():
-            return self.objective(self._table(values, sample), self.penalty(masks, rows))
+            return self.objective(self._table(scores, sample), self.penalty(masks, rows))
 
     def scores_and_gradient(
         self, masks: Tensor, rows: Tensor, sample: Sample
     ) -> tuple[Tensor | None, Tensor]:
         """The scores, (terms, M, fractions), and the gradient of their weighted mean.
 
-        The gradient has the masks' shape. Scores are None where only gradients are known.
+        The gradient has the masks' shape. Scores are None where only gradients are known. Both
+        are not finite where the model's are not.
         """
-        values: list[Tensor] = []
         gradient = torch.zeros_like(masks)
-        weights = masks.new_tensor([t.weight for t in self.terms]) / len(sample.fractions)
-        for part in self._parts(rows, sample):
-            points = masks[part.mask]
-            value, (rise,) = self._score(part, sample).with_gradient((points,), part.row)
-            values += [] if value is None else [value]
-            gradient.index_add_(0, part.mask, weights[part.term].view(-1, 1, 1) * rise)
-        return (self._table(values, sample) if values else None), gradient
+        weights = self._weights.to(masks) / len(sample.fractions)
+
+        def ask(part: slice) -> Tensor | None:
+            of = self._part(part, rows, sample)
+            points = (masks[of.mask],)
+            value, (rise,) = self._score(of, sample).with_gradient(points, of.row)
+            each = torch.cat([weights[t].expand(p.stop - p.start) for t, p in of.terms])
+            gradient.index_add_(0, of.mask, each.view(-1, 1, 1) * rise)
+            return value
+
+        values = self.score.calls(self._n_evaluations(rows, sample), ask)
+        known = [v for v in values if v is not None]
+        return (self._table(torch.cat(known), sample) if known else None), gradient
 
     def penalty(self, masks: Tensor, rows: Tensor) -> Tensor:
         """The regularizers of each mask, (M,); differentiable."""
-        products, counts = masks.prod(1), self.grid.counts(self.inputs)[rows]
-        # Examples with the same number of cells together, so that none pays for cells it lacks.
-        alike = [(counts == count).nonzero().flatten() for count in torch.unique(counts)]
-        totals = [self._penalty(products[a, : int(counts[a[0]])], rows[a]) for a in alike]
-        return torch.cat(totals)[torch.cat(alike).argsort()]
+        products, (counts, known) = masks.prod(1), self._counts
+        total = products.new_zeros(len(products))
+        for count in known:
+            # Without the cells that an example lacks, which would cost it.
+            found = self._penalty(products[:, :count], rows)
+            total = found if len(known) == 1 else torch.where(counts[rows] == count, found, total)
+        return total
 
     def _penalty(self, products: Tensor, rows: Tensor) -> Tensor:
         inputs = tuple(x[rows] for x in self.inputs)
@@ -126,7 +153,7 @@ class MaskProblem:
 
     def objective(self, scores: Tensor, penalty: Tensor) -> Tensor:
         """The objective, (M,), from the scores and the penalty."""
-        weights = scores.new_tensor([t.weight for t in self.terms])
+        weights = self._weights.to(scores)
         return (weights.view(-1, 1) * scores.mean(2)).sum(0) + penalty.to(scores)
 
     def enlarged(self, masks: Tensor, rows: Tensor, chosen: Sequence[int]) -> Tensors:
@@ -135,52 +162,55 @@ class MaskProblem:
         factors = [grid.enlarge(masks[:, i], inputs) for i in chosen]
         return tuple(prod(maps) for maps in zip(*factors, strict=True))
 
-    def _parts(self, rows: Tensor, sample: Sample) -> list[_Part]:
-        """All evaluations: term by term, mask by mask, fraction by fraction; a call's at a time."""
-        n_fractions = len(sample.fractions)
-        numbers = torch.arange(len(self.terms) * len(rows) * n_fractions, device=rows.device)
-        return [
-            _Part(n // (len(rows) * n_fractions), mask, rows[mask], n % n_fractions)
-            for n in torch.split(numbers, self.score.chunk)
-            for mask in [n // n_fractions % len(rows)]
-        ]
+    def _n_evaluations(self, rows: Tensor, sample: Sample) -> int:
+        return len(self.terms) * len(rows) * len(sample.fractions)
 
-    def _table(self, scores: list[Tensor], sample: Sample) -> Tensor:
-        return torch.cat(scores).view(len(self.terms), -1, len(sample.fractions))
+    def _part(self, part: slice, rows: Tensor, sample: Sample) -> _Part:
+        """Some of all evaluations, which are numbered term by term, mask by mask."""
+        n_fractions, per_term = len(sample.fractions), len(rows) * len(sample.fractions)
+        numbers = torch.arange(part.start, part.stop, device=rows.device)
+        mask = numbers // n_fractions % len(rows)
+        terms = []
+        for term in range(part.start // per_term, -(-part.stop // per_term)):
+            first, last = max(term * per_term, part.start), min((term + 1) * per_term, part.stop)
+            terms.append((term, slice(first - part.start, last - part.start)))
+        return _Part(mask, rows[mask], numbers % n_fractions, terms)
+
+    def _table(self, scores: Tensor, sample: Sample) -> Tensor:
+        return scores.view(len(self.terms), -1, len(sample.fractions))
 
     def _score(self, part: _Part, sample: Sample) -> Score:
-        return self.score.through(lambda masks: self._blends(masks, part, sample))
+        # Unchecked: a descent asks whether all is finite when it asks the device anyway.
+        return self.score.unchecked().through(lambda masks: self._blends(masks, part, sample))
 
     def _blends(self, masks: Tensor, part: _Part, sample: Sample) -> Tensors:
         """What the model sees of one call's evaluations."""
-        blends = []
-        for number, term in enumerate(self.terms):
-            of_term = part.term == number
-            if of_term.any():
-                chosen = part.of(of_term)
-                blends.append(self._blends_of(term, masks[of_term], chosen, sample))
+        blends = [self._blends_of(masks, part, term, of, sample) for term, of in part.terms]
         return tuple(torch.cat(tensors) for tensors in zip(*blends, strict=True))
 
-    def _blends_of(self, term: Term, masks: Tensor, part: _Part, sample: Sample) -> Tensors:
-        enlarged = self.enlarged(masks, part.row, term.masks)
+    def _blends_of(
+        self, masks: Tensor, part: _Part, number: int, of: slice, sample: Sample
+    ) -> Tensors:
+        term, row, fraction = self.terms[number], part.row[of], part.fraction[of]
+        enlarged = self.enlarged(masks[of], row, term.masks)
         blends = []
-        for number, (x, reference, mask) in enumerate(
+        for k, (x, reference, mask) in enumerate(
             zip(self.inputs, self.references, enlarged, strict=True)
         ):
-            fraction = sample.fractions[part.fraction].to(mask).view(-1, *[1] * (mask.dim() - 1))
-            blend = term.blend(x[part.row], reference[part.row], fraction * mask)
-            blends.append(sample.disturb(blend, x[part.row], number, part.term, part.fraction))
+            share = sample.fractions[fraction].to(mask).view(-1, *[1] * (mask.dim() - 1))
+            blend = term.blend(x[row], reference[row], share * mask)
+            blends.append(sample.disturb(blend, x[row], k, number, fraction))
         return tuple(blends)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The evaluations of one model call: which term, mask, example and fraction each one is."""
+    """The evaluations of one model call: which mask, example and fraction each one is.
 
-    term: Tensor
+    And whose slice is which term's: known on the host, so that no device is asked.
+    """
+
     mask: Tensor
     row: Tensor
     fraction: Tensor
-
-    def of(self, chosen: Tensor) -> _Part:
-        return _Part(*(t[chosen] for t in (self.term, self.mask, self.row, self.fraction)))
+    terms: list[tuple[int, slice]]

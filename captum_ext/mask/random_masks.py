@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captum_ext._tensors import sent
+
 __all__ = ["RandomMasks"]
 
 # Masks are drawn in blocks of one size, so that the draw does not depend on how they are used.
@@ -58,16 +60,21 @@ class RandomMasks:
             corners = [torch.randint(c, (BLOCK,), generator=generator) for c in self._cell()]
             yield kept, torch.stack(corners, 1)
 
-    def of(self, block: tuple[Tensor, Tensor], part: slice, device: str = "cpu") -> Tensor:
-        """Some masks of a block, (M, 1, height, width), in [0, 1]."""
-        kept, corners = block[0][part].to(device, torch.float32), block[1][part].tolist()
+    def sent(self, block: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+        """A block on a device, without waiting for it."""
+        return sent(block[0], device, torch.float32), sent(block[1], device, torch.int64)
+
+    def of(self, block: tuple[Tensor, Tensor], part: slice) -> Tensor:
+        """Some masks of a block, (M, 1, height, width), in [0, 1], on the block's device."""
+        kept, corners = block[0][part].float(), block[1][part]
         counts = zip(self.cells, self._cell(), strict=True)
         large = F.interpolate(kept, [(n + 1) * cell for n, cell in counts], mode="bilinear")
-        height, width = self.size
-        crops = [
-            m[:, y : y + height, x : x + width] for m, (y, x) in zip(large, corners, strict=True)
-        ]
-        return torch.stack(crops)
+        ys, xs = (
+            corner[:, None] + torch.arange(side, device=large.device)
+            for corner, side in zip(corners.T, self.size, strict=True)
+        )
+        each = torch.arange(len(large), device=large.device)[:, None, None]
+        return large[each, 0, ys[:, :, None], xs[:, None]][:, None]
 
     def _cell(self) -> tuple[int, int]:
         return -(-self.size[0] // self.cells[0]), -(-self.size[1] // self.cells[1])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._random import stream
+from captum_ext._tensors import sent
 from captum_ext._typing import Tensors
 
 __all__ = ["Noise", "Sample"]
@@ -71,28 +72,37 @@ class Sample:
         """A sample that ``keys`` alone decide, whatever the global random state."""
         generator = stream(*keys)
         n_noises, shifts = (n_terms if noise.fresh else 1), None
+        device, kind = inputs[0].device, inputs[0].dtype
         draws: list[Tensor] = []
         for x in inputs if noise.std > 0 else ():
             shape = (n_noises, len(fractions), *x.shape[1:])
             drawn = torch.randn(shape, generator=generator).mul_(noise.std)
-            draws.append(drawn.to(x))
+            draws.append(sent(drawn, x.device, x.dtype))
         if jitter > 0:
-            shifts = torch.randint(0, jitter, (len(fractions), 2), generator=generator)
-        read = inputs[0].new_tensor(fractions)
-        return cls(read, tuple(draws), noise.relative, shifts)
+            drawn = torch.randint(0, jitter, (len(fractions), 2), generator=generator)
+            shifts = sent(drawn, device, torch.int64)
+        return cls(sent(fractions, device, kind), tuple(draws), noise.relative, shifts)
 
-    def disturb(
-        self, blend: Tensor, x: Tensor, number: int, term: Tensor, fraction: Tensor
-    ) -> Tensor:
-        """The blends of input tensor ``number``, shifted and with the noise of each one's term."""
+    def disturb(self, blend: Tensor, x: Tensor, number: int, term: int, fraction: Tensor) -> Tensor:
+        """The blends of one term and of input tensor ``number``, shifted and with noise."""
         if self.shifts is not None and blend.dim() == 4:
-            shifts = self.shifts[fraction.cpu()].tolist()
-            blend = torch.stack([b.roll(s, (-2, -1)) for b, s in zip(blend, shifts, strict=True)])
+            blend = _rolled(blend, self.shifts[fraction])
         if not self.noise:
             return blend
         noise = self.noise[number]
-        noise = noise[term.clamp(max=noise.shape[0] - 1), fraction]
+        noise = noise[min(term, len(noise) - 1)][fraction]
         if self.relative:
             std = x.flatten(1).std(1, correction=0)
             noise = noise * std.view(-1, *[1] * (x.dim() - 1))
         return blend + noise
+
+
+def _rolled(images: Tensor, shifts: Tensor) -> Tensor:
+    """Each image, (M, C, H, W), rolled by its own shift, (M, 2), down and to the right."""
+    for axis, shift in zip((2, 3), shifts.T, strict=True):
+        places = torch.arange(images.shape[axis], device=images.device)
+        source = (places - shift[:, None]) % images.shape[axis]
+        shape = [len(images), 1, 1, 1]
+        shape[axis] = -1
+        images = images.gather(axis, source.view(shape).expand_as(images))
+    return images

@@ -38,6 +38,7 @@ class StepResult:
         value: the objective at the new masks, (M,), nan where unknown; or None.
         stuck: examples that have converged, (M,).
         length: the last step length of each example, (M,).
+        n_stuck: how many have converged, where the step knows it without asking the device.
 
     >>> here = MaskState(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
     >>> fixed(0.25)(here, lambda masks, among: masks.sum((1, 2)), (), torch.tensor([0])).length
@@ -50,6 +51,7 @@ class StepResult:
     value: Tensor | None
     stuck: Tensor
     length: Tensor
+    n_stuck: int | None = None
 
 
 class Step(Protocol):
@@ -90,7 +92,8 @@ class UpdateRule:
         moved = (masks - here.masks).abs().amax((1, 2))
         # One flat iteration is no end: the next draws other noise and shifts, and momentum goes on.
         stuck = torch.zeros_like(most_trials, dtype=torch.bool)
-        return StepResult(masks, state, torch.zeros_like(most_trials), None, stuck, moved)
+        none = torch.zeros_like(most_trials)
+        return StepResult(masks, state, none, None, stuck, moved, n_stuck=0)
 
 
 def fixed(rate: float) -> UpdateRule:

@@ -188,7 +188,9 @@ class FixedPath(Path):
 def _rows_of(points: Tensors) -> tuple[Tensors, Tensor]:
     """Points, (k, N, ...), as rows of a score, (k * N, ...), and whose each row is."""
     k, n = points[0].shape[:2]
-    return tuple(p.flatten(0, 1) for p in points), torch.arange(n).repeat(k)
+    return tuple(p.flatten(0, 1) for p in points), torch.arange(n, device=points[0].device).repeat(
+        k
+    )
 
 
 @overload

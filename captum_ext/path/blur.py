@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import moved
+from captum_ext._tensors import sent
 from captum_ext._typing import Tensors
 from captum_ext.path.base import FixedPath
 
@@ -97,4 +97,4 @@ def _bands(size: int, sigmas: list[float], like: Tensor) -> Tensor:
     weight = torch.exp(-0.5 * (distance / sigma.clamp(min=1e-6)) ** 2) * (distance <= radius)
     weight /= 2 * weight.sum(1, keepdim=True) - weight[:, :1]
     places = torch.arange(size, device=like.device)
-    return moved(weight, like.device, like.dtype)[:, (places[:, None] - places).abs()]
+    return sent(weight, like.device, like.dtype)[:, (places[:, None] - places).abs()]

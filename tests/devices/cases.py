@@ -41,6 +41,21 @@ METHODS = {
     "grad-cam": GradCam,
     "guided-grad-cam": GuidedGradCam,
 }
+LONGER = {
+    "guided": lambda m: Configured(GuidedIG(m), n_steps=9),
+    "blur": lambda m: Configured(BlurIG(m, 4.0), n_steps=40, internal_batch_size=12),
+    "idgi": lambda m: Configured(IDGI(IntegratedGradients(m)), n_steps=40, internal_batch_size=12),
+    "idgi-guided": lambda m: Configured(IDGI(GuidedIG(m)), n_steps=9),
+    "igos": lambda m: Configured(IGOS(m, 8, 0.01, 0.01), n_iter=3),
+    "igos+": lambda m: Configured(IGOSPlus(m, 8, 0.01, 0.01), n_iter=3),
+    "igos++": lambda m: Configured(IGOSPlusPlus(m, 8, 0.01, 0.01), n_iter=3, feature_mask=GROUPS),
+    "published": lambda m: Configured(
+        IGOSPlusPlus.published(m, 8, 0.01, 0.01), n_iter=3, n_steps=2
+    ),
+    "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=8),
+    "rise": lambda m: Configured(RISE(m, 4), n_masks=40, perturbations_per_eval=4),
+}
+"""Methods over enough model calls that what each call costs shows."""
 METRICS = {
     "insertion": lambda m, put: (T.Insertion(m, n_steps=3), (put(IMAGES), put(MAPS), BASE, 1)),
     "deletion": lambda m, put: (

@@ -15,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakIdKeyDictionary
 
 _STANDS_FOR, aten = torch.device("lazy:0"), torch.ops.aten
 _INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
@@ -55,15 +56,23 @@ class PretendedDevice(TorchDispatchMode):
         super().__init__()
         self.device, self.syncs = torch.device(name), Counter[str]()
         self._names = _Names(self.device.type)
+        self.free_bytes = 80 * 2**30
+        self._pinned: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def __enter__(self) -> "PretendedDevice":
         self._before = torch._C._only_lift_cpu_tensors(), torch.backends.cudnn.enabled
-        self._random = mock.patch.multiple(
-            getattr(torch, self.device.type),
-            get_rng_state=lambda *_: torch.get_rng_state(),
-            set_rng_state=lambda *_: None,
-        )
-        self._random.start()
+        named: dict[str, Any] = {
+            "get_rng_state": lambda *_: torch.get_rng_state(),
+            "set_rng_state": lambda *_: None,
+        }
+        if self.device.type == "cuda":
+            named |= {
+                "mem_get_info": lambda *_: (self.free_bytes, 80 * 2**30),
+                "memory_reserved": lambda *_: 0,
+                "memory_allocated": lambda *_: 0,
+            }
+        self._driver = mock.patch.multiple(getattr(torch, self.device.type), **named)
+        self._driver.start()
         torch._C._set_only_lift_cpu_tensors(True)
         torch.backends.cudnn.enabled = False
         self._names.__enter__()
@@ -72,7 +81,7 @@ class PretendedDevice(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._names.__exit__(*error)
-        self._random.stop()
+        self._driver.stop()
         torch._C._set_only_lift_cpu_tensors(self._before[0])
         torch.backends.cudnn.enabled = self._before[1]
 
@@ -91,12 +100,19 @@ class PretendedDevice(TorchDispatchMode):
         to_there = bool(there) if asked is None else asked.type in ("lazy", self.device.type)
         if asked is not None:
             kwargs["device"] = torch.device("cpu")
+        if name == "is_pinned":
+            return args[0] in self._pinned
+        if name == "_pin_memory":
+            self._pinned[args[0]] = True
+            return args[0]
         if name in ("_to_copy", "copy_"):
             written = name == "copy_"
+            waits = not (kwargs.get("non_blocking") or (written and len(args) > 2 and args[2]))
             self._copied(
                 args[1 if written else 0],
                 args[0].dtype if written else kwargs.get("dtype"),
                 isinstance(args[0], There) if written else to_there,
+                waits,
             )
         elif there and here:
             self._refuse_mixed(func, name, args, here)
@@ -105,8 +121,9 @@ class PretendedDevice(TorchDispatchMode):
         if there and name in _SYNCHRONISING:
             self.syncs[name] += 1
         if there and func in _INDEXING:
-            self.syncs["mask as index"] += sum(
-                i is not None and i.dtype == torch.bool for i in args[1])  # fmt: skip
+            for index in (i for i in args[1] if i is not None):
+                self.syncs["mask as index"] += index.dtype == torch.bool
+                self.syncs["index from the host"] += not isinstance(index, There)
         known = {id(t.held): t for t in there}
         bare = tree_map(lambda a: a.held if isinstance(a, There) else a, (args, kwargs))
         out = func(*bare[0], **bare[1])
@@ -114,11 +131,16 @@ class PretendedDevice(TorchDispatchMode):
             return args[0]
         return tree_map(lambda o: self._shown(o, known, here, to_there, name), out)
 
-    def _copied(self, source: torch.Tensor, dtype: torch.dtype | None, to_there: bool) -> None:
-        """Counts copies to the host; MPS has no float64 to copy from or to."""
+    def _copied(
+        self, source: torch.Tensor, dtype: torch.dtype | None, to_there: bool, waits: bool
+    ) -> None:
+        """Counts copies between the devices; MPS has no float64 to copy from or to."""
         from_there = isinstance(source, There)
         if from_there and not to_there:
             self.syncs["copy to the host"] += 1
+        # From pinned memory alone a copy to the device does not keep the host waiting.
+        if to_there and not from_there and (waits or source not in self._pinned):
+            self.syncs["copy to the device"] += 1
         if self.device.type != "mps" or from_there == to_there:
             return
         if _is_wide(source.dtype if to_there else dtype or source.dtype):

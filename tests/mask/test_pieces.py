@@ -150,9 +150,9 @@ def test_bilateral_variation_does_not_depend_on_the_images_units(mask):
     )
 
 
-def objective_of(model, images: Tensor, noise: Noise, size: int = 4) -> MaskProblem:
+def objective_of(model, images, noise: Noise, size=4, chunk=None) -> MaskProblem:
     terms = (DeletionTerm((0,)), InsertionTerm((1,)), DeletionTerm((0, 1)), InsertionTerm((0, 1)))
-    score = Score(model, (images,), target=1)
+    score = Score(model, (images,), target=1, chunk=chunk)
     regularizers = (L1(0.7), BilateralTV(3.0))
     return MaskProblem(
         score, (images,), (blurred(images),), MaskGrid(size), terms, regularizers, noise
@@ -161,8 +161,7 @@ def objective_of(model, images: Tensor, noise: Noise, size: int = 4) -> MaskProb
 
 @pytest.mark.parametrize("chunk", [3, 1000])
 def test_the_objective_of_igospp_is_its_formula(model, images, chunk):
-    problem = objective_of(model, images, Noise(0.3))
-    problem.score.chunk = chunk
+    problem = objective_of(model, images, Noise(0.3), chunk=chunk)
     masks = torch.rand(3, 2, 16, generator=torch.Generator().manual_seed(5))
     sample = problem.sample(IntegratedGradient().fractions(5), 11)
     found = problem.value(masks, torch.arange(3), sample)
