@@ -21,7 +21,7 @@ def contract(session: nox.Session, captum: str) -> None:
 @nox.session(python="3.10")
 def lowest(session: nox.Session) -> None:
     """Runs all tests but those of pages with the lowest versions that pyproject.toml allows."""
-    named = re.findall(r'"([a-z-]+)>=([\d.]+)"', Path("pyproject.toml").read_text())
+    named = re.findall(r'"([a-z0-9-]+)>=([\d.]+)"', Path("pyproject.toml").read_text())
     # At once, so that what the tests use beside them is chosen to fit.
     session.install(".[test]", *(f"{name}=={version}" for name, version in named))
     pages = [f"--ignore=tests/test_{name}.py" for name in ("site", "tutorials", "benchmarks")]

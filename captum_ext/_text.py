@@ -1,9 +1,11 @@
-"""Text that others wrote, made fit to be shown: names and errors."""
+"""Text that is shown: names and errors that others wrote, and lines of tables."""
 
 from __future__ import annotations
 
 import traceback
 import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 # Control characters move a terminal's cursor, separators and direction marks reorder lines, and
@@ -73,3 +75,33 @@ def pictured(text: str, longest: int = 48) -> str:
     # Two dollars make a formula, and a legend leaves out what begins with an underscore.
     line = line.replace("$", r"\$")
     return f"\u200a{line}" if line.startswith("_") else line
+
+
+def number(value: float | None) -> str:
+    """A score as tables show it.
+
+    >>> number(0.12345), number(float("nan")), number(None)
+    ('0.123', '-', '-')
+    """
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def line(first: str, cells: Iterable[str], first_width: int, width: int | Sequence[int]) -> str:
+    """A line of a table: what it is of, and its cells to the right of their columns.
+
+    >>> line("IG", ["0.500", "-"], 6, 8), line("IG", ["0.500", "-"], 6, (8, 2))
+    ('IG       0.500       -', 'IG       0.500 -')
+    """
+    widths = repeat(width) if isinstance(width, int) else width
+    return f"{first:{first_width}}" + "".join(
+        f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=False)
+    )
+
+
+def numbered_class(index: int) -> str:
+    """What a class without a name is called.
+
+    >>> numbered_class(3)
+    'class 3'
+    """
+    return f"class {index}"

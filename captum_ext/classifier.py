@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
 from captum_ext._sources.source import UNTOLD, Source
+from captum_ext._text import numbered_class
 from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
 from captum_ext._weights import load_weights
 
@@ -164,7 +165,8 @@ class ImageClassifier(nn.Module):
         """The name of a class, or its number where there are no names."""
         if self.both_classes and len(self.class_names) == 1 and index < 2:
             return (f"not {self.class_names[0]}", self.class_names[0])[index]
-        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+        names = self.class_names
+        return names[index] if index < len(names) else numbered_class(index)
 
     @classmethod
     def from_torchvision(cls, name: str, weights: str | None = "DEFAULT") -> ImageClassifier:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from captum_ext._sources.hub import fetching
 from captum_ext._sources.source import UNTOLD, Source, needed
-from captum_ext._text import reason
+from captum_ext._text import numbered_class, reason
 from captum_ext._weights import load_weights
 
 _ACTIVATIONS = {
@@ -53,7 +53,7 @@ def source(model_or_folder: Any, processor: Any, weights: str | None) -> Source:
     pixels, order = _measured(reads, getattr(config, "num_channels", 3))
     if order != sorted(order):
         model = _Reordered(model, order)
-    names = [config.id2label.get(k, f"class {k}") for k in range(config.num_labels)]
+    names = [config.id2label.get(k, numbered_class(k)) for k in range(config.num_labels)]
     activation = _ACTIVATIONS.get(config.problem_type, UNTOLD)
     if config.num_labels == 1 and config.problem_type is None:
         activation = UNTOLD

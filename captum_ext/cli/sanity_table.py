@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_ext.cli.tables import line, number
+from captum_ext._text import line, number
 from captum_ext.metrics import ParameterRandomization, impostors
 from captum_ext.metrics.base.bootstrap import ends_of_mean, too_few
 from captum_ext.metrics.base.means import by_example

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from captum_ext._text import line, number
 from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.export import write_csv, write_parquet
 from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
@@ -66,16 +67,6 @@ def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> 
             line(labels[row["method"]], cells, 18, 12) + f"  {row['reason'] or ''}".rstrip()
         )
     return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    """A score as tables show it."""
-    return "-" if value is None or value != value else f"{value:.3f}"
-
-
-def line(first: str, cells: Iterable[str], first_width: int, width: int) -> str:
-    """A line of a table: what it is of, and its cells to the right of their columns."""
-    return f"{first:{first_width}}" + "".join(f"{cell:>{width}}" for cell in cells)
 
 
 def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:

@@ -27,7 +27,7 @@ from captum_ext.metrics.base.compare import (
     SMALLEST,
     Difference,
     differences,
-    out_of_reach,
+    limit_of,
     smallest_of,
 )
 from captum_ext.metrics.base.standing import Standing, standing
@@ -269,12 +269,10 @@ class Evaluation:
 
     def limits(self, against: str) -> dict[str, str]:
         """By column why no difference from a method can be significant; "" where one can."""
-        found = {}
-        for column, by_method in self.significance(against).items():
-            tested = [d for d in by_method.values() if d.p_value == d.p_value]
-            n = max((d.n for d in tested), default=0)
-            found[column] = out_of_reach(n, len(tested), "images")
-        return found
+        return {
+            column: limit_of([(d.n, d.p_value) for d in by_method.values()], "images")
+            for column, by_method in self.significance(against).items()
+        }
 
     @property
     def standings(self) -> dict[str, Standing]:

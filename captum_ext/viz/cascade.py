@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_ext._text import pictured
-from captum_ext.viz.maps import color, heat
+from captum_ext.viz.maps import MAP_COLORS, color, heat
 
 _CELL = 1.05
 
@@ -78,7 +78,7 @@ def _draw_maps(part: Any, image: Tensor | None, rows: Sequence[Cascade]) -> None
             line[0].imshow(photo, cmap="gray")
         for ax, credit in zip(line[len(front) :], row.maps, strict=True):
             shown = heat(credit, least=row.least)
-            ax.imshow(shown, cmap="inferno", vmin=0, vmax=1)
+            ax.imshow(shown, cmap=MAP_COLORS, vmin=0, vmax=1)
             if shown.max() == shown.min():
                 ax.text(0.5, 0.5, "no evidence", color="w", fontsize=7, transform=ax.transAxes,
                         ha="center", va="center")  # fmt: skip

@@ -18,6 +18,8 @@ from captum_ext.maps import PERCENTILE, absolute_map, signed_map
 from captum_ext.mask.advanced import Descent
 
 _PER_ROW = 6
+MAP_COLORS = "inferno"
+"""The color map of every map."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -79,6 +81,7 @@ def heat(
         percentile: values above it (in size) are clipped, so that no single pixel rules.
         least: what a value must exceed to say anything, such as half a grey level for masks.
 
+    >>> import torch
     >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
     [[0.0, 1.0]]
     >>> heat(torch.tensor([[[0.0, 6e-8]]]), least=1 / 512).tolist()
@@ -89,7 +92,7 @@ def heat(
 
 
 def overlay(
-    image: Tensor, attributions: Tensor, colors: str = "inferno", least: float = 0.0
+    image: Tensor, attributions: Tensor, colors: str = MAP_COLORS, least: float = 0.0
 ) -> Any:
     """A map over its image in grey, an array (H, W, 3) in [0, 1].
 
@@ -99,6 +102,7 @@ def overlay(
         colors: a matplotlib color map.
         least: as of `heat`.
 
+    >>> import torch
     >>> overlay(torch.rand(3, 4, 5), torch.rand(3, 4, 5)).shape
     (4, 5, 3)
     """
@@ -111,6 +115,7 @@ def overlay(
 def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str) -> None:
     """Draws curves of one example each into axes, the legend says their areas.
 
+    >>> import torch
     >>> axes = Figure().subplots()
     >>> draw_curves(axes, [Curve(torch.tensor([[0.0, 1]]), torch.tensor([[0.0, 1]]))], ["IG"], "")
     >>> [text.get_text() for text in axes.get_legend().get_texts()]
@@ -142,6 +147,7 @@ def explanation_figure(
         target: the name of the class that is explained.
         reading: how the curves were made, in a few words.
 
+    >>> import torch
     >>> level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
     >>> curves = {"insertion_abs": level, "deletion_abs": level}
     >>> row = Explained("IG", torch.rand(3, 8, 8), curves)
@@ -190,7 +196,7 @@ def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained) -> None:
         _note(alone, f"no map: {row.problem}")
         return
     picture = heat(row.attributions, least=row.least)
-    _show(alone, picture, title, cmap="inferno")
+    _show(alone, picture, title, cmap=MAP_COLORS)
     _show(over, overlay(image, row.attributions, least=row.least), "")
     if not picture.any():
         _note(alone, "no evidence found")
@@ -228,6 +234,7 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
     Args:
         descents: by label; the first example of each is shown.
 
+    >>> import torch
     >>> from captum_ext.attr import IGOS
     >>> igos = IGOS(lambda x: x[:, :, 2:4].mean((1, 2, 3)), mask_size=4, tv_weight=0.1)
     >>> run = igos.optimize(torch.ones(1, 3, 8, 8), baselines=0.0)

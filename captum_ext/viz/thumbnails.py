@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from captum_ext.maps import absolute_map
+from captum_ext.viz.maps import MAP_COLORS
 
 SIDE = 112
 
@@ -38,6 +41,21 @@ def map_thumbnail(attributions: Tensor, least: float = 0.0) -> bytes | None:
     shown = absolute_map(attributions.cpu()[None], least=least)
     pixels = _small(shown).mul(255).round().byte()
     return _encoded(pixels[0].numpy(), quality=80)
+
+
+def tinted(content: bytes | None) -> bytes | None:
+    """A map's grey JPEG in the colors of maps; None stays none.
+
+    >>> import torch
+    >>> tinted(map_thumbnail(torch.rand(3, 8, 8)))[:2]
+    b'\\xff\\xd8'
+    """
+    if content is None:
+        return None
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
+        grey = np.asarray(opened.convert("L"))
+    table = (colormaps[MAP_COLORS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    return _encoded(table[grey], quality=85)
 
 
 def _small(image: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Comparisons of methods: scipy, worked cases, bad input."""
 
+from dataclasses import astuple
 from itertools import product
 
 import numpy as np
@@ -9,13 +10,17 @@ from scipy.stats import rankdata, wilcoxon
 
 from captum_ext.metrics import AIC, DataRandomization, Insertion, Localization, compare
 from captum_ext.metrics.base.compare import (
+    Comparison,
+    differences,
     holm,
+    limit_of,
     n_needed,
     out_of_reach,
     paired,
     signed_ranks,
     smallest_of,
 )
+from captum_ext.metrics.base.standing import standing
 
 
 def filled(shift, n=12, seed=0):
@@ -166,6 +171,29 @@ def test_a_comparison_says_what_it_could_not_tell():
     assert "Mean differences below 0.005 do not count." in text
     assert "with 5 examples: 1 comparison needs 6." in text
     assert "No difference" not in str(compare({"a": filled(0.0), "b": filled(0.0)}))
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2, 5, 6, 9])
+def test_a_pair_is_told_apart_in_one_way_wherever_it_is_asked(shared):
+    """In a comparison, against a method, and by who is best, also of pairs without an example."""
+    generator = torch.Generator().manual_seed(shared)
+    values = {name: torch.rand(9, generator=generator) + k for k, name in enumerate("ab")}
+    values["a"][shared:] = torch.nan
+    pairs = paired(values, [("b", "a")], smallest_of(values, 0.01))
+    (pair,) = pairs
+    beside = differences(values, "a", 0.01)["b"]
+    said = (pair.difference, *pair.interval, pair.p_holm, pair.effect_size, pair.n_examples)
+    assert str(astuple(beside)[:-1]) == str(said)
+    assert beside.verdict == pair.verdict
+    limit = limit_of([(beside.n, beside.p_value)])
+    assert limit in str(Comparison(pairs))
+    assert ("No difference" in str(Comparison(pairs))) is bool(limit)
+    assert bool(limit) is (0 < shared < 6)
+    means = {name: float(value.nanmean()) for name, value in values.items()}
+    if shared:
+        place = standing(means, values, True, smallest_of(values, 0.01))
+        assert (place.first, place.limit) == ("b", limit.replace("examples", "images"))
+        assert (place.best == "b") is (pair.verdict == "higher")
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import ToTensor
 
-from captum_ext._text import reason
+from captum_ext._text import numbered_class, reason
 from captum_ext.classifier import (
     ImageClassifier,
     Transform,
@@ -132,7 +132,7 @@ def channels_of(model: nn.Module) -> int:
 
 def name_of(model: nn.Module, index: int) -> str:
     """A class by name, where the model knows names."""
-    return model.name_of(index) if isinstance(model, ImageClassifier) else f"class {index}"
+    return model.name_of(index) if isinstance(model, ImageClassifier) else numbered_class(index)
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:

@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image
 
 from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
 from captum_ext.viz.scores import arrow, score_figure
+from captum_ext.viz.thumbnails import tinted
 
 _HERE = Path(__file__).parent
 _SHOWN = 4
@@ -248,7 +246,7 @@ def _example(found: Evaluation, k: int) -> dict[str, str]:
 
 
 def _map(found: Evaluation, k: int, method: str, values: torch.Tensor) -> dict[str, str]:
-    picture = _colored(found.picture_of(found.kept[k].position, method))
+    picture = tinted(found.picture_of(found.kept[k].position, method))
     return {"map": _data(picture), "value": f"{float(values[k]):.2f}"}
 
 
@@ -264,15 +262,3 @@ def _data(content: bytes | None) -> str:
         return ""
     kind = "jpeg" if content[:2] == b"\xff\xd8" else "png"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _colored(content: bytes | None) -> bytes | None:
-    """A grey map in colors, as a small JPEG."""
-    if content is None:
-        return None
-    with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
-        grey = np.asarray(opened.convert("L"))
-    table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(table[grey]).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()

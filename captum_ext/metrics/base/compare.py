@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
+from captum_ext._text import line
 from captum_ext.metrics.base.bootstrap import LEVEL, N_SAMPLES, interval, mean_of
 from captum_ext.metrics.base.example import ExampleMetric
 from captum_ext.metrics.base.means import ScalarMetric, TableMetric, by_example
@@ -20,6 +21,7 @@ SMALLEST = 0.005
 """The smallest mean difference that counts, as a share of the score's range."""
 
 _EXACT_AT_MOST = 50
+_WIDTHS = (6, 9, 20, 10, 8)
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,26 @@ class Comparison:
     pairs: tuple[PairedDifference, ...]
 
     def __str__(self) -> str:
-        head = (
-            f"{'difference':<32} {'n':>5} {'mean':>8} {'interval':>19} {'p (Holm)':>9} "
-            f"{'effect':>7} verdict"
-        )
-        rows = [
-            f"{f'{p.first} - {p.second}':<32} {p.n_examples:>5} {p.difference:>8.4f} "
-            f"{f'[{p.interval[0]:.4f}, {p.interval[1]:.4f}]':>19} {p.p_holm:>9.2g} "
-            f"{p.effect_size:>7.2f} {p.verdict}"
+        heads = ("n", "mean", "interval", "p (Holm)", "effect")
+        rows = [(("difference", *heads), "verdict")]
+        rows += [
+            (
+                (
+                    f"{p.first} - {p.second}",
+                    f"{p.n_examples}",
+                    f"{p.difference:.4f}",
+                    f"[{p.interval[0]:.4f}, {p.interval[1]:.4f}]",
+                    f"{p.p_holm:.2g}",
+                    f"{p.effect_size:.2f}",
+                ),
+                p.verdict,
+            )
             for p in self.pairs
         ]
+        table = [f"{line(cells[0], cells[1:], 32, _WIDTHS)} {end}" for cells, end in rows]
         smallest = f"Mean differences below {self.pairs[0].smallest:.2g} do not count."
-        limit = out_of_reach(max(p.n_examples for p in self.pairs), len(self.pairs))
-        return "\n".join([head, *rows, smallest, *([f"{limit}."] if limit else [])])
+        limit = limit_of([(p.n_examples, p.p_value) for p in self.pairs])
+        return "\n".join([*table, smallest, *([f"{limit}."] if limit else [])])
 
 
 def compare(
@@ -332,6 +341,20 @@ def n_needed(n_tests: int) -> int:
     while 2.0 ** (1 - n) * n_tests >= SIGNIFICANT:
         n += 1
     return n
+
+
+def limit_of(tests: Iterable[tuple[int, float]], what: str = "examples") -> str:
+    """Why none of some tests can be significant; nothing where one can.
+
+    Args:
+        tests: of each how many examples it is of, and its p-value; nan was not tested.
+        what: the examples' word.
+
+    >>> limit_of([(5, 0.1), (0, float("nan"))])
+    'No difference can reach p < 0.05 with 5 examples: 1 comparison needs 6'
+    """
+    tested = [n for n, p in tests if p == p]
+    return out_of_reach(max(tested, default=0), len(tested), what)
 
 
 def out_of_reach(n_examples: int, n_tests: int, what: str = "examples") -> str:

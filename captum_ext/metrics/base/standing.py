@@ -8,7 +8,7 @@ from itertools import combinations
 
 from torch import Tensor
 
-from captum_ext.metrics.base.compare import SIGNIFICANT, out_of_reach, paired
+from captum_ext.metrics.base.compare import SIGNIFICANT, limit_of, paired
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,12 @@ def standing(
     pairs = paired(values, [*combinations([first, *others], 2)], smallest, about=first)
     mine = {pair.second: pair.verdict for pair in pairs if pair.first == first}
     good = "higher" if higher_is_better else "lower"
-    n = max((pair.n_examples for pair in pairs), default=0)
     return Standing(
         first,
         tied=tuple(m for m in others if mine[m] == "tied"),
         open=tuple(m for m in others if mine[m] not in ("tied", good)),
         behind=tuple(m for m in others if mine[m] == good),
         apart=any(pair.verdict in ("higher", "lower", "mixed") for pair in pairs),
-        limit=out_of_reach(n, sum(pair.p_value == pair.p_value for pair in pairs), "images"),
+        limit=limit_of([(pair.n_examples, pair.p_value) for pair in pairs], "images"),
         smallest=smallest,
     )
