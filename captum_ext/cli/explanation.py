@@ -25,6 +25,7 @@ from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.run import quiet
 from captum_ext.mask.advanced import Descent
 from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
+from captum_ext.metrics.base.asked_once import AskedOnce
 from captum_ext.registry import REFERENCES
 
 _CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
@@ -86,6 +87,7 @@ def attribute_all(
         settings: of the command.
     """
     results = {}
+    asked = AskedOnce(counted)
     chunk = settings.batch_size or default_chunk((image,))
     options = {
         "internal_batch_size": chunk,
@@ -100,7 +102,7 @@ def attribute_all(
             result = results[name] = Result(labels[name])
             try:
                 credit = _explain(result, method, counted, image, target, options)
-                result.curves = _curves(counted, credit, image, target, settings)
+                result.curves = _curves(asked, credit, image, target, settings)
             except Exception as error:
                 result.problem = reason(error)
     return results
@@ -150,7 +152,7 @@ def told_warnings(label: str) -> Iterator[None]:
 
 
 def _curves(
-    model: Counted,
+    model: AskedOnce,
     credit: Tensor,
     image: Tensor,
     target: int,

@@ -34,6 +34,7 @@ from captum_ext.evaluation.readings import empty_copy, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Result, Seen, Store, opened
+from captum_ext.metrics.base.asked_once import asked_once
 from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
@@ -228,7 +229,10 @@ def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
     shapes = {one.image.shape for one in kept}
     # Images of different sizes can't be one batch.
     batches = [kept] if len(shapes) == 1 else [[one] for one in kept]
-    return [result for batch in batches for result in _explained(job, name, batch)]
+    # Not over methods: what a batch holds may change an answer's last bit, and a run that was
+    # killed between two methods ends with the same numbers.
+    with asked_once(job.metrics.values()):
+        return [result for batch in batches for result in _explained(job, name, batch)]
 
 
 def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
