@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
+from captum_ext._outputs import Output, logits_of, may_watch, watched
 from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
 from captum_ext._sources.source import UNTOLD, Source
 from captum_ext._text import numbered_class
@@ -27,6 +29,8 @@ __all__ = [
 
 Activation = str | Callable[[Tensor], Tensor] | None
 ACTIVATIONS = ("softmax", "sigmoid")
+# Whose model is known to give logits; no part of a classifier's content.
+_WATCHED: WeakSet[ImageClassifier] = WeakSet()
 AUTO = "auto"
 """The activation that a source's own configuration tells."""
 
@@ -43,7 +47,7 @@ class ImageClassifier(nn.Module):
 
     Args:
         model: images normalized by ``mean`` and ``std`` to logits, (N, C, H, W) -> (N, classes)
-            or (N,); or to an object that holds them as ``logits``.
+            or (N,); or to an object, dict or tuple that holds them.
         mean: one number per channel, in units of [0, 1] images; None takes mean and std from
             the normalization in ``transform``.
         std: one number per channel, above 0.
@@ -53,12 +57,16 @@ class ImageClassifier(nn.Module):
             of torchvision and `create_transform` of timm can be given as they are.
         activation: from logits to probabilities: "softmax" where one class of several is
             right; "sigmoid" for two classes in one logit, or several that don't exclude one
-            another; None where the model gives probabilities itself; or a function.
+            another; None where the model gives probabilities itself, or other scores (a
+            regression); or a function.
+        output: which part of the model's output holds the logits: a key, an attribute, or a place
+            in a tuple; None for the output itself or its ``logits``.
 
     Raises:
         TypeError: on integer images, or a model's output that holds no logits of floating point.
         ValueError: on images that are not (N, C, H, W) with one channel per mean; on one logit
-            under a softmax; if ``transform`` normalizes otherwise than ``mean`` and ``std``.
+            under a softmax; if the model's first answer shows that it ends with a sigmoid or
+            softmax itself; if ``transform`` normalizes otherwise than ``mean`` and ``std``.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5))
     >>> classifier = ImageClassifier(net, mean=[0.5] * 3, std=[0.25] * 3)
@@ -84,6 +92,7 @@ class ImageClassifier(nn.Module):
         class_names: Sequence[str] = (),
         transform: Transform | None = None,
         activation: Activation = "softmax",
+        output: Output = None,
     ) -> None:
         # torchvision takes as long to import as torch: not before there is a classifier.
         from torchvision import transforms
@@ -100,6 +109,7 @@ class ImageClassifier(nn.Module):
         self.training = model.training
         self.class_names = tuple(class_names)
         self.activation = activation
+        self.output = output
         self.both_classes = activation == "sigmoid" and len(self.class_names) == 2
         wanted = transform or transforms.ToTensor()
         mean, std = self._normalization = _normalization(mean, std, peeled(wanted)[1])
@@ -119,7 +129,8 @@ class ImageClassifier(nn.Module):
     def extra_repr(self) -> str:
         """What the layers don't show."""
         mean, std = ([round(x, 4) for x in numbers] for numbers in self._normalization)
-        both = ", both_classes=True" if self.both_classes else ""
+        both = f", output={self.output!r}" if self.output is not None else ""
+        both += ", both_classes=True" if self.both_classes else ""
         return f"mean={mean}, std={std}, activation={self.activation!r}{both}"
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,9 +146,16 @@ class ImageClassifier(nn.Module):
                 f"`images` have shape (N, {self.mean.shape[1]}, height, width), but got "
                 f"{tuple(images.shape)}{hint if images.dim() == 3 else ''}."
             )
-        output = self.model((images - self.mean.to(images)) / self.std.to(images))
-        made = self._activated(_logits_of(output, len(images)))
+        given = (images - self.mean.to(images)) / self.std.to(images)
+        made = self._activated(logits_of(self._output(given), len(images), self.output))
         return torch.cat([1 - made, made], 1) if self.both_classes and made.shape[1] == 1 else made
+
+    def _output(self, given: Tensor) -> Any:
+        if self in _WATCHED or self.activation not in ACTIVATIONS or not may_watch(self):
+            return self.model(given)
+        made = watched(self.model, given, str(self.activation), self.output)
+        _WATCHED.add(self)
+        return made
 
     def _activated(self, logits: Tensor) -> Tensor:
         if self.activation is None:
@@ -389,29 +407,3 @@ def _normalization(
                 f"but `mean` and `std` are {numbers[0]} and {numbers[1]}: give one of them alone."
             )
     return numbers[0], numbers[1]
-
-
-def _logits_of(output: Any, n: int) -> Tensor:
-    """The logits in a model's output, (N, classes, ...)."""
-    inside = output.get("logits") if isinstance(output, Mapping) else None
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", inside)
-    if not isinstance(logits, Tensor):
-        raise TypeError(
-            "`model` must return a tensor of logits (N, classes), or an object that holds one as "
-            f"`logits`, but gave {type(output).__name__}: wrap it in an nn.Module that returns "
-            "the tensor."
-        )
-    if not logits.is_floating_point():
-        raise TypeError(
-            f"`model` must return logits of floating point, but gave {logits.dtype}: return the "
-            "scores of classes, not the number of one."
-        )
-    # One logit per image, also where a `squeeze` took the batch dimension of a single image.
-    if logits.dim() < 2 and logits.numel() == n:
-        return logits.reshape(n, 1)
-    if logits.dim() < 2 or logits.shape[0] != n:
-        raise ValueError(
-            f"`model` must return logits (N, classes) with a row per image, but gave shape "
-            f"{tuple(logits.shape)} for {n} images."
-        )
-    return logits

@@ -17,8 +17,8 @@ def require_probabilities(answers: Tensor) -> None:
         raise ValueError(
             "`forward_func` must return probabilities in [0, 1], but gave "
             f"{float(answers[outside][0]):.4g}: turn logits into probabilities, for images with "
-            "`captum_ext.ImageClassifier`, by a softmax or sigmoid; scale another kind of answer "
-            "to [0, 1]."
+            "`captum_ext.ImageClassifier`, by a softmax or sigmoid; for scores of another "
+            'kind, as of a regression, give `Insertion` and `Deletion` reading="score".'
         )
 
 

@@ -38,7 +38,6 @@ class _PerturbationMetric(CurveMetric):
     REASONS = NoCurve
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
     inserts: ClassVar[bool]
-    plot_lower_bound = 0.0
     x: list[Tensor]
     y: list[Tensor]
     n_baselines: Tensor
@@ -55,6 +54,7 @@ class _PerturbationMetric(CurveMetric):
         internal_batch_size: int | None = None,
         unit: str = "features",
         base: BaseLike | None = None,
+        reading: str = "probability",
         **kwargs: Any,
     ) -> None:
         how = Perturbation(
@@ -67,6 +67,7 @@ class _PerturbationMetric(CurveMetric):
             internal_batch_size,
             unit,
             base,
+            reading,
         )
         super().__init__(forward_func, **kwargs)
         self._how = how
@@ -125,6 +126,11 @@ class _PerturbationMetric(CurveMetric):
         self.n_baselines += 0 if baselines is None else len(codes)
         self.n_feature_masks += 0 if feature_mask is None else len(codes)
 
+    @property
+    def plot_lower_bound(self) -> float | None:  # type: ignore[override]
+        """Where probabilities end; scores go anywhere."""
+        return 0.0 if self._how.reading == "probability" else None
+
     def _curves(self) -> Curve:
         return Curve(self._rows("x"), self._rows("y"))
 
@@ -132,7 +138,7 @@ class _PerturbationMetric(CurveMetric):
     def axes_labels(self) -> tuple[str, str]:
         """What x and y of the curve are."""
         verb = "inserted" if self.inserts else "deleted"
-        return f"share of {self._how.unit} {verb}", self._how.reading
+        return f"share of {self._how.unit} {verb}", self._how.label
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -166,6 +172,9 @@ class Insertion(_PerturbationMetric):
         internal_batch_size: frames per model call; None is a choice that bounds memory.
         base: another name of ``reference``, shared with `AIC` and `SIC`: a number, a function or
             a `captum_ext.curve.Base`, as `captum_ext.curve.Interpolated`.
+        reading: "probability", which refuses answers outside [0, 1]; or "score" for a model whose
+            answers are none, as a regression's. Scores of different examples have no common
+            range, so their mean says less; compare methods example by example.
         unit: what the curve's x counts under a ``feature_mask``: "features", where a group
             counts as one whatever its size, or "elements", the share of pixels that are shown.
         kwargs: of `torchmetrics.Metric`.

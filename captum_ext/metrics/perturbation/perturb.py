@@ -25,6 +25,9 @@ UNITS = {"features": share, "elements": element_share}
 """What the curve's x counts: features, a group as one, or the elements (pixels) they hold."""
 
 
+READINGS = ("probability", "score")
+
+
 class NoCurve(Reason):
     """Why an example has no curve of insertion or deletion."""
 
@@ -46,8 +49,16 @@ class Perturbation:
     internal_batch_size: int | None = None
     unit: str = "features"
     base: BaseLike | None = None
+    reading: str = "probability"
 
     def __post_init__(self) -> None:
+        if self.reading not in READINGS:
+            raise ValueError(f"`reading` is one of {[*READINGS]}, but got {self.reading!r}.")
+        if self.relative and self.reading != "probability":
+            raise ValueError(
+                "`relative` divides by the answer to the original, which says something of "
+                f"probabilities alone, but `reading` is {self.reading!r}."
+            )
         if self.unit not in UNITS:
             raise ValueError(f"`unit` is one of {[*UNITS]}, but got {self.unit!r}.")
         if self.n_steps < 1:
@@ -64,15 +75,15 @@ class Perturbation:
         return self.reference if self.base is None else self.base
 
     @property
-    def reading(self) -> str:
-        """What is read from the model."""
-        return "probability ratio" if self.relative else "probability"
+    def label(self) -> str:
+        """What is read from the model, in words."""
+        return f"{self.reading} ratio" if self.relative else self.reading
 
     @property
     def protocol(self) -> dict[str, Any]:
         """The settings that decide the number."""
         return {
-            "reading": self.reading,
+            "reading": self.label,
             "n_steps": self.n_steps,
             "unit": self.unit,
             "reduction": self.reduction,
@@ -119,7 +130,8 @@ def perturb(
         shown = counts if how.inserts else ranking.n_features[:, None] - counts
         frames = Shown(base.frames(tensors, order, shown), tensors, shown)
         (answers,) = read(frames, [score], score.chunk)
-        require_probabilities(answers)
+        if how.reading == "probability":
+            require_probabilities(answers)
         return _curve(how, UNITS[how.unit](ranking, counts), answers, finite)
 
 
