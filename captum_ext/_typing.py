@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from torch import Tensor
 
@@ -17,3 +17,10 @@ Inputs: TypeAlias = Tensor | Tensors
 Baselines: TypeAlias = Tensor | int | float | tuple[Tensor | int | float, ...] | None
 Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 FeatureMask: TypeAlias = Tensor | Tensors | None
+
+Rows: TypeAlias = Annotated[Tensor, "M"]
+"""Whose each of M rows is: the numbers of examples."""
+PerRow: TypeAlias = Annotated[Tensor, "M"]
+"""One number for each of M rows."""
+Masks: TypeAlias = Annotated[Tensor, "M masks cells"]
+"""The masks of M examples; shapes are checked in the tests alone."""

@@ -4,6 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests import shapes
+
+shapes.install()
+
 # The evidence of small networks is weak, and masks of few iterations may delete nothing.
 WEAK_EVIDENCE = pytest.mark.filterwarnings("ignore:nothing was deleted")
 OWN_START = pytest.mark.filterwarnings("ignore:`baselines` is ignored. BlurPath")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Annotated as Shaped, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_ext._random import stream
 from captum_ext._tensors import format_baselines
-from captum_ext._typing import Baselines, Tensors
+from captum_ext._typing import Baselines, PerRow, Rows, Tensors
 from captum_ext.curve.codec import Bytes, from_bytes, in_8_bits, to_bytes
 from captum_ext.curve.frames import Frames, FrameSource
 from captum_ext.curve.lattice import Mask, interpolate
@@ -118,11 +118,11 @@ class Shown:
     """
 
     source: FrameSource
-    inputs: Tensors
-    counts: Tensor
+    inputs: Shaped[Tensors, "N ..."]
+    counts: Shaped[Tensor, "N points"]
     in_unit: bool = False
 
-    def make(self, rows: Tensor, counts: Tensor) -> Tensors:
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         """Frames of the examples ``rows`` with ``counts`` features shown.
 
         Raises:
@@ -231,7 +231,7 @@ class InterpolatedFrames:
     def _bytes(self) -> Bytes:
         return to_bytes(self.images)
 
-    def make(self, rows: Tensor, counts: Tensor) -> Tensors:
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         """Frames of the examples ``rows`` with ``counts`` pixels revealed."""
         revealed = self.ranking.positions[0][rows, 0] < counts.view(-1, 1, 1)
         pairs = zip(rows.tolist(), revealed.cpu().numpy(), strict=True)

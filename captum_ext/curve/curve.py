@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ class Curve:
     tensor([0.4250])
     """
 
-    x: Tensor
-    y: Tensor
+    x: Shaped[Tensor, "batch points"]
+    y: Shaped[Tensor, "batch points"]
 
     def __post_init__(self) -> None:
         if self.x.dim() != 2 or self.x.shape != self.y.shape or self.x.shape[1] < 2:
@@ -37,7 +38,7 @@ class Curve:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x, self.y))
 
-    def area(self) -> Tensor:
+    def area(self) -> Shaped[Tensor, "batch"]:
         """Area under each curve by trapezoids, (batch,).
 
         The score of Petsiuk et al. (BMVC 2018): for deletion lower is better, for insertion
@@ -66,7 +67,7 @@ class Curve:
         """
         return Curve(self.x, self.y.cummax(dim=1).values)
 
-    def resample(self, grid: Tensor) -> Curve:
+    def resample(self, grid: Shaped[Tensor, "points"]) -> Curve:
         """Linear interpolation on a grid that all rows share; the ends stay level outside.
 
         Args:

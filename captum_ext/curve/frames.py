@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated as Shaped, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from captum_ext._typing import Tensors
+from captum_ext._typing import PerRow, Rows, Tensors
 from captum_ext.curve.ranking import Ranking
 
 
@@ -26,12 +26,12 @@ class Frames:
         counts: how many features have changed over, (N, points), never falling along a row.
     """
 
-    start: Tensors
-    end: Tensors
+    start: Shaped[Tensors, "N ..."]
+    end: Shaped[Tensors, "N ..."]
     ranking: Ranking
-    counts: Tensor
+    counts: Shaped[Tensor, "N points"]
 
-    def make(self, rows: Tensor, counts: Tensor) -> Tensors:
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         """Frames of the examples ``rows``, (M,), with ``counts``, (M,), features changed."""
         triples = zip(self.ranking.positions, self.start, self.end, strict=True)
         return tuple(
@@ -50,7 +50,7 @@ class FrameSource(Protocol):
     @property
     def counts(self) -> Tensor: ...
 
-    def make(self, rows: Tensor, counts: Tensor) -> Tensors: ...
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]: ...
 
 
 class Pending(Protocol):
@@ -89,7 +89,7 @@ def read(frames: FrameSource, readings: Sequence[Reading], chunk: int) -> list[T
     return [torch.cat(part)[source.to(part[0].device)] for part in parts]
 
 
-def even_counts(n_features: Tensor, n_steps: int) -> Tensor:
+def even_counts(n_features: Shaped[Tensor, "N"], n_steps: int) -> Shaped[Tensor, "N points"]:
     """Feature counts at ``n_steps + 1`` even steps from none to all, (N, n_steps + 1).
 
     >>> even_counts(torch.tensor([10]), 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated as Shaped
 
 import numpy as np
 import scipy.sparse
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from captum_ext._random import stream
 from captum_ext._tensors import moved
-from captum_ext._typing import Tensors
+from captum_ext._typing import PerRow, Rows, Tensors
 from captum_ext.curve.bases import images_of
 from captum_ext.curve.frames import FrameSource
 from captum_ext.curve.ranking import Ranking
@@ -76,7 +77,7 @@ class _ImputedFrames:
         drawn = torch.randn(self.images.shape[1:], generator=generator, dtype=torch.float64)
         return drawn * self.how.noise
 
-    def make(self, rows: Tensor, counts: Tensor) -> Tensors:
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         shown = (self.places[rows] < counts.view(-1, 1, 1)).cpu()
         sharp = self.images[rows].detach().cpu().double()
         pairs = zip(sharp, shown, strict=True)
@@ -89,7 +90,9 @@ class _ImputedFrames:
         return (torch.from_numpy(impute(image.numpy(), known.numpy())) + self._noise).clamp(0, 1)
 
 
-def impute(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+def impute(
+    image: Shaped[np.ndarray, "C H W"], known: Shaped[np.ndarray, "H W"]
+) -> Shaped[np.ndarray, "C H W"]:
     """An image (C, H, W) whose pixels that aren't ``known``, (H, W), solve ROAD's system.
 
     >>> image = np.array([[[0.0, 9.0, 1.0]]])

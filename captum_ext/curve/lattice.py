@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import Any
+from typing import Annotated as Shaped, Any
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
@@ -30,7 +30,9 @@ _NEAR = 8
 _METRIC = np.eye(2) + 2.0**-13 * np.array([[1.0, 0.25], [0.25, -1.0]])
 
 
-def interpolate(image: Bytes, known: Mask) -> Bytes:
+def interpolate(
+    image: Shaped[Bytes, "H W C"], known: Shaped[Mask, "H W"]
+) -> Shaped[Bytes, "H W C"]:
     """The image with unknown pixels interpolated linearly between the known ones.
 
     Over a Delaunay triangulation of the known pixels and the corners, as PAIR's code; one
@@ -93,7 +95,9 @@ class _Pattern:
     weights: Numbers
 
 
-def _fill_dense(image: Bytes, known: Mask, unknown: Numbers) -> Numbers:
+def _fill_dense(
+    image: Shaped[Bytes, "H W C"], known: Shaped[Mask, "H W"], unknown: Shaped[Numbers, "M 2"]
+) -> Numbers:
     """Fills the unknown pixels whose triangle lies near them; returns the others, (M, 2)."""
     codes = _neighborhoods(known)[unknown[:, 0], unknown[:, 1]]
     left = np.arange(len(unknown))
@@ -110,7 +114,7 @@ def _fill_dense(image: Bytes, known: Mask, unknown: Numbers) -> Numbers:
     return unknown[left]
 
 
-def _neighborhoods(known: Mask) -> Numbers:
+def _neighborhoods(known: Shaped[Mask, "H W"]) -> Shaped[Numbers, "H W"]:
     """Which of the pixels around each are known, as bits."""
     height, width = known.shape
     padded = np.pad(known, _REACH).astype(np.int32)

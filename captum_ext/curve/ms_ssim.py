@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated as Shaped
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from captum_ext._typing import PerRow, Rows
 
 # Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality assessment"
 # (2003), section 3.2: one exponent per scale.
@@ -12,7 +16,9 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 
 
-def ms_ssim(frames: Tensor, reference: Tensor, data_range: float = 1.0) -> Tensor:
+def ms_ssim(
+    frames: Shaped[Tensor, "N C H W"], reference: Tensor, data_range: float = 1.0
+) -> Shaped[Tensor, "N"]:
     """Multi-scale structural similarity of each frame with its reference, (N,).
 
     TensorFlow's ``ssim_multiscale``, which the IDGI paper used: an 11 x 11 Gaussian window of
@@ -42,7 +48,9 @@ def ms_ssim(frames: Tensor, reference: Tensor, data_range: float = 1.0) -> Tenso
     return MultiScaleSimilarity(reference, data_range)(frames, rows)
 
 
-def ssim(a: Tensor, b: Tensor, data_range: float = 1.0) -> Tensor:
+def ssim(
+    a: Shaped[Tensor, "N C H W"], b: Shaped[Tensor, "N C H W"], data_range: float = 1.0
+) -> Shaped[Tensor, "N"]:
     """Structural similarity at one scale of each pair of images, (N,).
 
     Wang, Bovik, Sheikh and Simoncelli (2004), an 11 x 11 Gaussian window of sigma 1.5 inside
@@ -90,19 +98,19 @@ class MultiScaleSimilarity:
         used = WEIGHTS[: len(scales)]
         self.weights = [w * sum(WEIGHTS) / sum(used) for w in used]
 
-    def __call__(self, frames: Tensor, rows: Tensor) -> Tensor:
+    def __call__(self, frames: Shaped[Tensor, "M C H W"], rows: Rows) -> PerRow:
         """The similarity of M frames, (M, C, H, W), with the originals ``rows``, (M,)."""
         # On a CPU one image at a time stays in the cache.
         size = 1 if frames.device.type == "cpu" else len(frames)
         pairs = zip(torch.split(frames, size), torch.split(rows, size), strict=True)
         return torch.cat([self._compare(f.detach().to(self.dtype), r) for f, r in pairs])
 
-    def one_scale(self, frames: Tensor, rows: Tensor) -> Tensor:
+    def one_scale(self, frames: Shaped[Tensor, "M C H W"], rows: Rows) -> PerRow:
         """The similarity at the images' own scale, which may be negative, (M,)."""
         frames, levels = _centered(frames)
         return self._term(frames, rows, levels, scale=0, last=True).mean(1)
 
-    def _compare(self, frames: Tensor, rows: Tensor) -> Tensor:
+    def _compare(self, frames: Shaped[Tensor, "M C H W"], rows: Rows) -> PerRow:
         similarity = frames.new_ones(())
         frames, levels = _centered(frames)
         for scale, weight in enumerate(self.weights):

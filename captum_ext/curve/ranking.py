@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ class Ranking:
         n_features: how many features each example has, (N,).
     """
 
-    positions: Tensors
-    n_features: Tensor
+    positions: Shaped[Tensors, "N ..."]
+    n_features: Shaped[Tensor, "N"]
 
     def reversed(self) -> Ranking:
         """Last first, features of equal attribution too: deleting c of n shows its first n - c."""
@@ -89,7 +90,9 @@ def _rank_groups(credits: list[Tensor], masks: Tensors, seed: int) -> Ranking:
     return Ranking(positions, n_features)
 
 
-def _group_places(credits: Tensor, numbers: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _group_places(
+    credits: Shaped[Tensor, "N elements"], numbers: Shaped[Tensor, "elements"], seed: int
+) -> tuple[Shaped[Tensor, "N elements"], Shaped[Tensor, "N"]]:
     """The place of each element's group, (N, elements), and how many groups there are, (N,)."""
     _, groups, sizes = torch.unique(numbers, return_inverse=True, return_counts=True)
     sums = credits.new_zeros(len(credits), len(sizes)).index_add_(1, groups, credits)
@@ -97,7 +100,7 @@ def _group_places(credits: Tensor, numbers: Tensor, seed: int) -> tuple[Tensor, 
     return places, torch.full_like(places[:, 0], len(sizes))
 
 
-def _places(scores: Tensor, seed: int) -> Tensor:
+def _places(scores: Shaped[Tensor, "N F"], seed: int) -> Shaped[Tensor, "N F"]:
     """The place of each of F scores in falling order, (N, F)."""
     generator = stream(seed)
     shuffle = torch.randperm(scores.shape[1], generator=generator).to(scores.device)

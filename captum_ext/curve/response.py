@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated as Shaped
+
 import torch
 from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype
-from captum_ext._typing import Tensors
+from captum_ext._typing import Rows, Tensors
 from captum_ext.curve.frames import Frames
 from captum_ext.curve.ranking import Ranking
 from captum_ext.score import Score
 
 
-def probability_and_correctness(score: Score, points: Tensors, rows: Tensor) -> Tensor:
+def probability_and_correctness(
+    score: Score, points: Shaped[Tensors, "M ..."], rows: Rows
+) -> Shaped[Tensor, "M 2"]:
     """The target's probability, and 1 where no class has a higher one, else 0: (M, 2).
 
     Raises:
@@ -33,7 +37,7 @@ def probability_and_correctness(score: Score, points: Tensors, rows: Tensor) -> 
     return _answers(score, output, rows)[:, :2]
 
 
-def answers(score: Score, points: Tensors, rows: Tensor) -> Tensor:
+def answers(score: Score, points: Shaped[Tensors, "M ..."], rows: Rows) -> Shaped[Tensor, "M 3"]:
     """The target's probability, 1 where no class has a higher one, and the row's sum: (M, 3)."""
     output = score.outputs(points, rows)
     if output.dim() not in (1, 2):
@@ -44,13 +48,13 @@ def answers(score: Score, points: Tensors, rows: Tensor) -> Tensor:
     return _answers(score, output, rows)
 
 
-def _answers(score: Score, output: Tensor, rows: Tensor) -> Tensor:
+def _answers(score: Score, output: Shaped[Tensor, "M ..."], rows: Rows) -> Shaped[Tensor, "M 3"]:
     probability = score.select(output, rows)
     wide = output.reshape(len(output), -1).to(probability)
     return torch.stack([probability, (probability >= wide.amax(1)).to(probability), wide.sum(1)], 1)
 
 
-def correctness(found: Tensor) -> Tensor:
+def correctness(found: Shaped[Tensor, "N frames 3"]) -> Shaped[Tensor, "N frames"]:
     """1 where `answers` of an example's frames, (N, frames, 3), are right, else 0: (N, frames).
 
     Where the classes exclude one another, as all rows sum to 1: where none has a higher
@@ -67,7 +71,7 @@ def correctness(found: Tensor) -> Tensor:
     return torch.where(exclusive, top, (probability >= 0.5).to(top))
 
 
-def fraction(frames: Frames) -> Tensor:
+def fraction(frames: Frames) -> Shaped[Tensor, "N points"]:
     """The share of features that have changed over in each frame, (N, points), from 0 to 1.
 
     >>> import torch
@@ -79,12 +83,12 @@ def fraction(frames: Frames) -> Tensor:
     return share(frames.ranking, frames.counts)
 
 
-def share(ranking: Ranking, counts: Tensor) -> Tensor:
+def share(ranking: Ranking, counts: Shaped[Tensor, "N points"]) -> Shaped[Tensor, "N points"]:
     """`fraction` of features that stand in a ranking."""
     return counts.to(accumulation_dtype(counts.device)) / ranking.n_features[:, None]
 
 
-def element_fraction(frames: Frames) -> Tensor:
+def element_fraction(frames: Frames) -> Shaped[Tensor, "N points"]:
     """The share of elements (pixels of images) that have changed over, (N, points), 0 to 1.
 
     Differs from `fraction` where features are groups of unequal size.
@@ -99,7 +103,9 @@ def element_fraction(frames: Frames) -> Tensor:
     return element_share(frames.ranking, frames.counts)
 
 
-def element_share(ranking: Ranking, counts: Tensor) -> Tensor:
+def element_share(
+    ranking: Ranking, counts: Shaped[Tensor, "N points"]
+) -> Shaped[Tensor, "N points"]:
     """`element_fraction` of features that stand in a ranking."""
     places = torch.cat([p.flatten(1) for p in ranking.positions], 1).sort(1).values
     changed = torch.searchsorted(places, counts.contiguous())

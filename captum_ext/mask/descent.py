@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
 
 from captum_ext._tensors import asked, numbers
+from captum_ext._typing import Masks, PerRow, Rows
 from captum_ext.mask.direction import Direction, MaskState
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.sample import Sample
@@ -40,11 +42,11 @@ class Descent:
         trials: evaluations of the objective that the line search spent, (iterations, N).
     """
 
-    masks: Tensor
-    objective: Tensor
-    forwards: Tensor
-    length: Tensor
-    trials: Tensor
+    masks: Shaped[Tensor, "N masks cells"]
+    objective: Shaped[Tensor, "iterations N"]
+    forwards: Shaped[Tensor, "iterations N"]
+    length: Shaped[Tensor, "iterations N"]
+    trials: Shaped[Tensor, "iterations N"]
 
 
 def descend(
@@ -246,7 +248,7 @@ class _Best:
         self.masks = masks.clone()
         self.value = torch.full_like(masks[:, 0, 0], float("inf"), dtype=masks.dtype)
 
-    def see(self, rows: Tensor, masks: Tensor, value: Tensor) -> None:
+    def see(self, rows: Rows, masks: Masks, value: PerRow) -> None:
         value, before = value.to(self.value), self.value[rows]
         better = value < before
         kept = torch.where(better.view(-1, 1, 1), masks, self.masks[rows])

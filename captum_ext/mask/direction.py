@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated as Shaped, Protocol
 
 from torch import Tensor
 
+from captum_ext._typing import Masks, PerRow, Rows
 from captum_ext.mask.problem import MaskProblem
 from captum_ext.mask.sample import Sample
 
@@ -29,11 +30,11 @@ class MaskState:
     True
     """
 
-    masks: Tensor
-    gradient: Tensor
-    value: Tensor | None = None
-    scores: Tensor | None = None
-    data: Tensor | None = None
+    masks: Masks
+    gradient: Masks
+    value: PerRow | None = None
+    scores: Shaped[Tensor, "terms M fractions"] | None = None
+    data: Masks | None = None
 
 
 class Direction(Protocol):
@@ -42,9 +43,7 @@ class Direction(Protocol):
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         """The fractions of the mask at which the scores are read."""
 
-    def __call__(
-        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
-    ) -> MaskState:
+    def __call__(self, problem: MaskProblem, masks: Masks, rows: Rows, sample: Sample) -> MaskState:
         """The objective and its gradient at the masks."""
 
 
@@ -59,9 +58,7 @@ class Gradient:
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         return (1.0,)
 
-    def __call__(
-        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
-    ) -> MaskState:
+    def __call__(self, problem: MaskProblem, masks: Masks, rows: Rows, sample: Sample) -> MaskState:
         return _state_at(problem, masks, rows, sample, 1.0)
 
 
@@ -83,9 +80,7 @@ class IntegratedGradient:
     def fractions(self, n_steps: int) -> tuple[float, ...]:
         return tuple(s / n_steps for s in range(1, n_steps + 1))
 
-    def __call__(
-        self, problem: MaskProblem, masks: Tensor, rows: Tensor, sample: Sample
-    ) -> MaskState:
+    def __call__(self, problem: MaskProblem, masks: Masks, rows: Rows, sample: Sample) -> MaskState:
         return _state_at(problem, masks, rows, sample, self.data_weight)
 
 

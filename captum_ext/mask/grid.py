@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated as Shaped, Protocol
 
 import torch
 from torch import Tensor
@@ -20,13 +20,15 @@ class Grid(Protocol):
     def count(self, inputs: Tensors) -> int:
         """How many cells a mask of these inputs has, all tensors together."""
 
-    def counts(self, inputs: Tensors) -> Tensor:
+    def counts(self, inputs: Tensors) -> Shaped[Tensor, "N"]:
         """How many cells, the first ones, are each example's own, (N,)."""
 
-    def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def maps(self, cells: Shaped[Tensor, "N cells"], inputs: Tensors) -> Shaped[Tensors, "N ..."]:
         """The cells of each input tensor in the order of their neighborhood."""
 
-    def enlarge(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def enlarge(
+        self, cells: Shaped[Tensor, "N cells"], inputs: Tensors
+    ) -> Shaped[Tensors, "N ..."]:
         """The mask value of each feature, broadcastable to each input tensor."""
 
     def of(self, rows: Tensor) -> Grid:
@@ -62,18 +64,20 @@ class MaskGrid:
     def count(self, inputs: Tensors) -> int:
         return sum(h * w for h, w in self._sizes(inputs))
 
-    def counts(self, inputs: Tensors) -> Tensor:
+    def counts(self, inputs: Tensors) -> Shaped[Tensor, "N"]:
         """All examples have the same number."""
         x = inputs[0]
         return torch.full((x.shape[0],), self.count(inputs), device=x.device)
 
-    def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def maps(self, cells: Shaped[Tensor, "N cells"], inputs: Tensors) -> Shaped[Tensors, "N ..."]:
         """Shape (N, 1, height, width) of the grid, one per input tensor."""
         sizes = self._sizes(inputs)
         parts = torch.split(cells, [h * w for h, w in sizes], dim=-1)
         return tuple(p.reshape(-1, 1, h, w) for p, (h, w) in zip(parts, sizes, strict=True))
 
-    def enlarge(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def enlarge(
+        self, cells: Shaped[Tensor, "N cells"], inputs: Tensors
+    ) -> Shaped[Tensors, "N ..."]:
         """Shape (N, 1, height, width) of the images, one per input tensor."""
         pairs = zip(self.maps(cells, inputs), inputs, strict=True)
         # Bilinear weights add up to 1 within a rounding error only: a mask of ones stays exactly 1.
@@ -124,16 +128,18 @@ class FeatureGroups:
     def count(self, inputs: Tensors) -> int:
         return int(max(int(m.max()) for m in self.feature_mask)) + 1
 
-    def counts(self, inputs: Tensors) -> Tensor:
+    def counts(self, inputs: Tensors) -> Shaped[Tensor, "N"]:
         """An example that has fewer groups than another has fewer cells."""
         most = torch.stack([m.flatten(1).amax(1).expand(len(inputs[0])) for m in self.feature_mask])
         return most.amax(0).to(inputs[0].device) + 1
 
-    def maps(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def maps(self, cells: Shaped[Tensor, "N cells"], inputs: Tensors) -> Shaped[Tensors, "N ..."]:
         """Shape (N, groups): groups have no neighbors, so nothing is smooth or rough."""
         return (cells,)
 
-    def enlarge(self, cells: Tensor, inputs: Tensors) -> Tensors:
+    def enlarge(
+        self, cells: Shaped[Tensor, "N cells"], inputs: Tensors
+    ) -> Shaped[Tensors, "N ..."]:
         """Exactly the inputs' shape, with as many examples as ``cells``."""
         return tuple(_spread(cells, m) for m in self.feature_mask)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
 
 from captum_ext._tensors import asked, numbers
-from captum_ext._typing import Tensors
+from captum_ext._typing import Masks, PerRow, Tensors
 from captum_ext.mask.direction import MaskState
 from captum_ext.mask.step import Objective, StepResult
 
@@ -77,7 +78,11 @@ class Backtracking:
         return zeros + first, zeros, zeros + 1
 
     def __call__(
-        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+        self,
+        here: MaskState,
+        objective: Objective,
+        state: Shaped[Tensors, "M ..."],
+        most_trials: PerRow,
     ) -> StepResult:
         length, failures, unsettled = state
         length = torch.where(length > 0, length, _across(here))
@@ -166,14 +171,14 @@ class _Search:
         self.trials = torch.zeros_like(most_trials)
         self.taken = torch.zeros_like(self.value, dtype=torch.bool)
 
-    def evaluated(self, masks: Tensor, chosen: Tensor, count: int) -> Tensor:
+    def evaluated(self, masks: Masks, chosen: PerRow, count: int) -> PerRow:
         """The objective at the masks of the chosen examples, ``count`` of (M,); nan elsewhere."""
         among = numbers(chosen, count)
         new = self.objective(masks[among], among).to(self.value)
         self.trials = self.trials + chosen
         return torch.full_like(self.value, torch.nan).index_copy(0, among, new)
 
-    def take(self, good: Tensor, masks: Tensor, value: Tensor) -> None:
+    def take(self, good: PerRow, masks: Masks, value: PerRow) -> None:
         self.masks = torch.where(good.view(-1, 1, 1), masks, self.masks)
         self.value, self.taken = torch.where(good, value, self.value), self.taken | good
 
@@ -209,7 +214,11 @@ class PublishedBacktracking:
         return ()
 
     def __call__(
-        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+        self,
+        here: MaskState,
+        objective: Objective,
+        state: Shaped[Tensors, "M ..."],
+        most_trials: PerRow,
     ) -> StepResult:
         # The base and one trial, or nothing.
         again, ask = most_trials >= 2, _asker(objective)
@@ -248,7 +257,7 @@ def _stay(here: MaskState, trials: Tensor) -> StepResult:
     return StepResult(here.masks, (), trials, here.value, stuck, length, n_stuck=0)
 
 
-def _across(here: MaskState) -> Tensor:
+def _across(here: MaskState) -> PerRow:
     """The step that moves the fastest cell of each example from one end to the other.
 
     Cells that the gradient presses against an end do not count: at ones L1 presses most of them,
@@ -259,11 +268,11 @@ def _across(here: MaskState) -> Tensor:
     return torch.where(steepest > 0, 1 / steepest, 0.0)
 
 
-def _projected(here: MaskState, length: Tensor) -> Tensor:
+def _projected(here: MaskState, length: PerRow) -> Masks:
     return (here.masks - length.view(-1, 1, 1) * here.gradient).clamp(0, 1)
 
 
-def _value(here: MaskState, objective: Objective) -> Tensor:
+def _value(here: MaskState, objective: Objective) -> PerRow:
     """The objective that came with the gradient; a search without one asks, and is told why not."""
     if here.value is not None:
         return here.value.clone()

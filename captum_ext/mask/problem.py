@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype, sent
-from captum_ext._typing import Tensors
+from captum_ext._typing import Masks, PerRow, Rows, Tensors
 from captum_ext.mask.grid import Grid
 from captum_ext.mask.regularizers import Regularizer
 from captum_ext.mask.sample import Noise, Sample
@@ -86,7 +87,7 @@ class MaskProblem:
         counts = self.grid.counts(self.inputs)
         return counts, sorted(set(counts.tolist()))
 
-    def value(self, masks: Tensor, rows: Tensor, sample: Sample) -> Tensor:
+    def value(self, masks: Masks, rows: Rows, sample: Sample) -> PerRow:
         """The objective of each mask, (M,), without a graph; ``rows`` says whose mask each is.
 
         Not finite where the model's scores are not.
@@ -101,8 +102,8 @@ class MaskProblem:
             return self.objective(self._table(scores, sample), self.penalty(masks, rows))
 
     def scores_and_gradient(
-        self, masks: Tensor, rows: Tensor, sample: Sample
-    ) -> tuple[Tensor | None, Tensor]:
+        self, masks: Masks, rows: Rows, sample: Sample
+    ) -> tuple[Shaped[Tensor, "terms M fractions"] | None, Masks]:
         """The scores, (terms, M, fractions), and the gradient of their weighted mean.
 
         The gradient has the masks' shape. Scores are None where only gradients are known. Both
@@ -123,7 +124,7 @@ class MaskProblem:
         known = [v for v in values if v is not None]
         return (self._table(torch.cat(known), sample) if known else None), gradient
 
-    def penalty(self, masks: Tensor, rows: Tensor) -> Tensor:
+    def penalty(self, masks: Masks, rows: Rows) -> PerRow:
         """The regularizers of each mask, (M,); differentiable."""
         products, (counts, known) = masks.prod(1), self._counts
         total = products.new_zeros(len(products))
@@ -133,7 +134,7 @@ class MaskProblem:
             total = found if len(known) == 1 else torch.where(counts[rows] == count, found, total)
         return total
 
-    def _penalty(self, products: Tensor, rows: Tensor) -> Tensor:
+    def _penalty(self, products: Shaped[Tensor, "M cells"], rows: Rows) -> PerRow:
         inputs = tuple(x[rows] for x in self.inputs)
         maps = self.grid.maps(products, inputs)
         total = products.new_zeros(products.shape[0])
@@ -141,7 +142,7 @@ class MaskProblem:
             total = total + regularizer(maps, inputs)
         return total if self.scale is None else total * self.scale[rows].to(total)
 
-    def penalty_and_gradient(self, masks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def penalty_and_gradient(self, masks: Masks, rows: Rows) -> tuple[PerRow, Masks]:
         """The regularizers of each mask, (M,), and their gradient, in the masks' shape."""
         with torch.enable_grad():
             leaf = masks.detach().clone().requires_grad_()
@@ -151,12 +152,12 @@ class MaskProblem:
             (gradient,) = torch.autograd.grad(total.sum(), leaf)
         return total.detach(), gradient
 
-    def objective(self, scores: Tensor, penalty: Tensor) -> Tensor:
+    def objective(self, scores: Shaped[Tensor, "terms M fractions"], penalty: PerRow) -> PerRow:
         """The objective, (M,), from the scores and the penalty."""
         weights = self._weights.to(scores)
         return (weights.view(-1, 1) * scores.mean(2)).sum(0) + penalty.to(scores)
 
-    def enlarged(self, masks: Tensor, rows: Tensor, chosen: Sequence[int]) -> Tensors:
+    def enlarged(self, masks: Masks, rows: Rows, chosen: Sequence[int]) -> Shaped[Tensors, "M ..."]:
         """The product of the chosen masks, each enlarged before, one per input tensor."""
         inputs, grid = tuple(x[:1] for x in self.inputs), self.grid.of(rows)
         factors = [grid.enlarge(masks[:, i], inputs) for i in chosen]
@@ -189,7 +190,7 @@ class MaskProblem:
         return tuple(torch.cat(tensors) for tensors in zip(*blends, strict=True))
 
     def _blends_of(
-        self, masks: Tensor, part: _Part, number: int, of: slice, sample: Sample
+        self, masks: Masks, part: _Part, number: int, of: slice, sample: Sample
     ) -> Tensors:
         term, row, fraction = self.terms[number], part.row[of], part.fraction[of]
         enlarged = self.enlarged(masks[of], row, term.masks)
@@ -210,7 +211,7 @@ class _Part:
     And whose slice is which term's: known on the host, so that no device is asked.
     """
 
-    mask: Tensor
-    row: Tensor
-    fraction: Tensor
+    mask: PerRow
+    row: Rows
+    fraction: PerRow
     terms: list[tuple[int, slice]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated as Shaped, Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ __all__ = [
 class Regularizer(Protocol):
     """A penalty of each mask of a batch."""
 
-    def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
+    def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         """Shape (N,); ``maps`` are one per input tensor, (N, 1, h, w) or (N, groups)."""
 
 
@@ -47,7 +47,7 @@ class L1:
 
     weight: float = 1.0
 
-    def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
+    def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         return self.weight * (1 - torch.cat([m.flatten(1) for m in maps], 1)).mean(1)
 
 
@@ -68,7 +68,7 @@ class PublishedL1:
 
     weight: float | None = None
 
-    def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
+    def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         weight = self.weight
         if weight is None:
             weight = 10.0 if maps[0].shape[-2:] == (224, 224) else 1.0
@@ -100,7 +100,7 @@ class TV:
     exponent: float = 2.0
     scaled: bool = True
 
-    def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
+    def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         return self.weight * _average([self._of(m) for m in maps])
 
     def _of(self, mask: Tensor) -> Tensor:
@@ -141,13 +141,15 @@ class BilateralTV:
     sigma: float = 0.01
     relative: bool = True
 
-    def __call__(self, maps: Tensors, inputs: Tensors) -> Tensor:
+    def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         pairs = zip(maps, inputs, strict=False)
         return self.weight * _average(
             [self._of(m, x) if m.dim() == 4 else torch.zeros_like(m[:, 0]) for m, x in pairs]
         )
 
-    def _of(self, mask: Tensor, image: Tensor) -> Tensor:
+    def _of(
+        self, mask: Shaped[Tensor, "N 1 h w"], image: Shaped[Tensor, "N C H W"]
+    ) -> Shaped[Tensor, "N"]:
         def weighted(d: Tensor, axis: int) -> Tensor:
             return self._edge(image, axis) * d**2 / self._scale(mask, axis)
 
@@ -187,7 +189,9 @@ class EdgeTV(BilateralTV):
     (tensor([1.]), tensor([0.]))
     """
 
-    def _of(self, mask: Tensor, image: Tensor) -> Tensor:
+    def _of(
+        self, mask: Shaped[Tensor, "N 1 h w"], image: Shaped[Tensor, "N C H W"]
+    ) -> Shaped[Tensor, "N"]:
         def weighted(d: Tensor, axis: int) -> Tensor:
             cells, pixels = mask.shape[axis] - 1, image.shape[axis] - 1
             # A step of 1 between two cells is pixels / cells steps of cells / pixels.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated as Shaped
 
 import torch
 from torch import Tensor
 
 from captum_ext._random import stream
 from captum_ext._tensors import sent
-from captum_ext._typing import Tensors
+from captum_ext._typing import PerRow, Tensors
 
 __all__ = ["Noise", "Sample"]
 
@@ -83,7 +84,14 @@ class Sample:
             shifts = sent(drawn, device, torch.int64)
         return cls(sent(fractions, device, kind), tuple(draws), noise.relative, shifts)
 
-    def disturb(self, blend: Tensor, x: Tensor, number: int, term: int, fraction: Tensor) -> Tensor:
+    def disturb(
+        self,
+        blend: Shaped[Tensor, "M ..."],
+        x: Shaped[Tensor, "M ..."],
+        number: int,
+        term: int,
+        fraction: PerRow,
+    ) -> Shaped[Tensor, "M ..."]:
         """The blends of one term and of input tensor ``number``, shifted and with noise."""
         if self.shifts is not None and blend.dim() == 4:
             blend = _rolled(blend, self.shifts[fraction])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Annotated as Shaped, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from captum_ext._typing import Tensors
+from captum_ext._typing import Masks, PerRow, Tensors
 from captum_ext.mask.direction import MaskState
 
 __all__ = [
@@ -45,12 +45,12 @@ class StepResult:
     tensor([0.2500])
     """
 
-    masks: Tensor
-    state: Tensors
-    trials: Tensor
-    value: Tensor | None
-    stuck: Tensor
-    length: Tensor
+    masks: Masks
+    state: Shaped[Tensors, "M ..."]
+    trials: PerRow
+    value: PerRow | None
+    stuck: PerRow
+    length: PerRow
     n_stuck: int | None = None
 
 
@@ -61,7 +61,11 @@ class Step(Protocol):
         """What the rule remembers before the first iteration, tensors with N rows."""
 
     def __call__(
-        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+        self,
+        here: MaskState,
+        objective: Objective,
+        state: Shaped[Tensors, "M ..."],
+        most_trials: PerRow,
     ) -> StepResult:
         """The next masks, with at most so many evaluations of the objective, (M,)."""
 
@@ -85,7 +89,11 @@ class UpdateRule:
     move: Callable[[Tensor, Tensor, Tensors], tuple[Tensor, Tensors]]
 
     def __call__(
-        self, here: MaskState, objective: Objective, state: Tensors, most_trials: Tensor
+        self,
+        here: MaskState,
+        objective: Objective,
+        state: Shaped[Tensors, "M ..."],
+        most_trials: PerRow,
     ) -> StepResult:
         masks, state = self.move(here.masks, here.gradient, state)
         masks = masks.clamp(0, 1)
