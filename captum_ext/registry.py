@@ -131,6 +131,7 @@ METHODS: Table[Method] = Table(
         "idgi-ig": _named("IDGI (IG)", "captum_ext.attr.catalog:idgi_ig"),
         "idgi-guided-ig": _named("IDGI (Guided IG)", "captum_ext.attr.catalog:idgi_guided_ig"),
         "idgi-blur-ig": _named("IDGI (Blur IG)", "captum_ext.attr.catalog:idgi_blur_ig"),
+        "aligned": _named("Aligned (from blur)", "captum_ext.attr.catalog:aligned"),
         "igos": _named("I-GOS", "captum_ext.attr:IGOS"),
         "igos+": _named("iGOS+", "captum_ext.attr:IGOSPlus"),
         "igos++": _named("iGOS++", "captum_ext.attr:IGOSPlusPlus"),

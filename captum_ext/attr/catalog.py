@@ -11,10 +11,13 @@ from torch import Tensor
 
 from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
+from captum_ext.attr.aligned import AlignedContribution
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.configured import Configured, unwrapped
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
+from captum_ext.blur import GaussianBlur
+from captum_ext.path.placement import EqualRise
 from captum_ext.registry import METHODS, Method
 
 
@@ -99,6 +102,12 @@ def idgi_guided_ig(model: Forward) -> IDGI:
 def idgi_blur_ig(model: Forward) -> IDGI:
     """IDGI along the path of Blur IG."""
     return IDGI(BlurIG(model))
+
+
+def aligned(model: Forward) -> Configured:
+    """Aligned contributions from the blurred image, in equal rises of the score."""
+    method = AlignedContribution(IntegratedGradients(model), placement=EqualRise())
+    return Configured(method, baselines=GaussianBlur(51, 50.0))
 
 
 def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:

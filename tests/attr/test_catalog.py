@@ -6,6 +6,7 @@ from captum.attr import NoiseTunnel
 from torch import nn
 
 from captum_ext.attr import GradCam
+from captum_ext.curve import GaussianBlur
 from captum_ext.registry import METHODS
 
 
@@ -22,6 +23,14 @@ def test_saliency_is_the_gradient_with_its_sign(net):
     made = METHODS["saliency"].make(net).attribute(images, target=1)
     assert (made < 0).any()
     torch.testing.assert_close(made, expected)
+
+
+def test_aligned_credit_is_the_rise_from_the_blurred_image(net):
+    images = torch.rand(2, 3, 64, 64)
+    made = METHODS["aligned"].make(net).attribute(images, target=1, n_steps=3)
+    with torch.no_grad():
+        rise = (net(images) - net(GaussianBlur(51, 50.0)(images)))[:, 1]
+    torch.testing.assert_close(made.flatten(1).sum(1), rise, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["grad-cam", "guided-grad-cam"])
