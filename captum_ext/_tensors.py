@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def sent(values: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
     # Only from pinned memory does CUDA copy on its own; torch keeps it until that is done.
     there = there.pin_memory() if device.type == "cuda" else there
     return there.to(device, non_blocking=True)
+
+
+@contextmanager
+def without_autocast(device: torch.device) -> Iterator[None]:
+    """Arithmetic in the types that tensors have, whatever the caller's autocast."""
+    with ExitStack() as stack:
+        for kind in {"cpu", device.type}:
+            # Asked before, as CUDA's context warns where there is no CUDA.
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def asked(*counts: Tensor) -> list[int]:

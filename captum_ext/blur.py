@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_ext._tensors import without_autocast
+
 
 @dataclass(frozen=True)
 class GaussianBlur:
@@ -44,8 +46,8 @@ class GaussianBlur:
             )
         height, width = (min(self.kernel_size, 2 * side - 1) for side in images.shape[2:])
         # One axis after the other costs 51 + 51 products per pixel instead of 51 * 51.
-        blurred = _gaussian(images, 1, height, self.sigma)
-        return _gaussian(blurred, width, 1, self.sigma)
+        blurred = _gaussian(_wide(images), 1, height, self.sigma)
+        return _gaussian(blurred, width, 1, self.sigma).to(images.dtype)
 
 
 def blurred(images: Tensor, kernel_size: int = 51, sigma: float = 50.0) -> Tensor:
@@ -68,13 +70,17 @@ def blurred(images: Tensor, kernel_size: int = 51, sigma: float = 50.0) -> Tenso
             "feature becomes, such as 0 or the mean."
         )
     height, width = (min(kernel_size, 2 * side - 1) for side in images.shape[-2:])
-    wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    return _gaussian(wide, width, height, sigma).to(images.dtype)
+    return _gaussian(_wide(images), width, height, sigma).to(images.dtype)
+
+
+def _wide(images: Tensor) -> Tensor:
+    return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def _gaussian(images: Tensor, width: int, height: int, sigma: float) -> Tensor:
     # torchvision takes as long to import as torch: not before there is something to blur.
     from torchvision.transforms.functional import gaussian_blur
 
-    blurred: Tensor = gaussian_blur(images, [width, height], [sigma, sigma])
+    with without_autocast(images.device):
+        blurred: Tensor = gaussian_blur(images, [width, height], [sigma, sigma])
     return blurred

@@ -17,7 +17,7 @@ from captum_ext._captum import (
     select_targets,
 )
 from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
-from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores
+from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores, without_autocast
 from captum_ext._typing import Forward, Target, Tensors
 
 
@@ -118,8 +118,7 @@ class Score:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.random.fork_rng(devices))
-            for kind in self.autocast:
-                stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(without_autocast(self.device))
             stack.enter_context(_kept_buffers(self.forward_func))
             stack.enter_context(self._frozen)
             yield self

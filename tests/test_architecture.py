@@ -26,7 +26,7 @@ ALLOWED = {
     "_tensors": _BASE,
     "_memory": _BASE,
     "score": {*_BASE, "_captum", "_tensors", "_memory"},
-    "blur": _BASE,
+    "blur": {*_BASE, "_tensors"},
     "maps": {*_BASE, "_tensors"},
     "_sources": {*_BASE, "_transform", "_weights"},
     "classifier": {*_BASE, "_transform", "_weights", "_sources", "_outputs"},

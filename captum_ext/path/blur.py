@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import sent
+from captum_ext._tensors import sent, without_autocast
 from captum_ext._typing import Tensors
 from captum_ext.path.base import FixedPath
 
@@ -82,8 +82,12 @@ def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
     """
     lead = (len(sigmas), *[1] * (images.dim() - 2))
     height, width = images.shape[-2:]
-    rows, columns = (_bands(side, sigmas, images) for side in (height, width))
-    return rows.view(*lead, height, height) @ images @ columns.view(*lead, width, width)
+    # Neighboring blurs differ by less than half precision can tell.
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
+    rows, columns = (_bands(side, sigmas, wide) for side in (height, width))
+    with without_autocast(images.device):
+        made = rows.view(*lead, height, height) @ wide @ columns.view(*lead, width, width)
+    return made.to(images.dtype)
 
 
 def _bands(size: int, sigmas: list[float], like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from captum_ext import metrics as T
 from captum_ext.attr import IDGI, Configured
 from captum_ext.evaluation import evaluate
-from tests.devices.cases import IMAGES, INSIDE, LONGER, METHODS, METRICS, MODEL, SLOW
+from tests.devices.cases import IMAGES, INSIDE, LONGER, MAPS, METHODS, METRICS, MODEL, SLOW
 from tests.devices.pretended_device import PretendedDevice, There
 
 
@@ -89,6 +89,24 @@ def test_a_model_call_stalls_the_device_once(name):
     # Once whether all is finite, and a few times for the whole batch.
     assert len(calls) >= 7
     assert sum(device.syncs.values()) <= len(calls) + 9
+
+
+@pytest.mark.parametrize("make", [T.Insertion, T.AIC])
+def test_frames_of_a_metric_stall_the_device_once_a_call(make):
+    found = []
+    for size in (3, 10):
+        calls = []
+        with PretendedDevice("cuda:0") as device:
+            model = device.put(copy.deepcopy(MODEL))
+            model.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+            metric = make(model, internal_batch_size=size)
+            data = device.put(IMAGES), device.put(MAPS)
+            device.syncs.clear()
+            metric.update(*data, target=1)
+        found.append((len(calls), sum(device.syncs.values())))
+    (many, stalls), (few, fewer) = found
+    assert many > few + 7
+    assert stalls - fewer <= many - few
 
 
 def test_the_pretended_device_counts_and_refuses():
