@@ -57,6 +57,7 @@ class Curve:
         tensor([[0.2500, 1.0000]])
         """
         whole = self.y[:, original : original + 1 or None]
+        # By nan, not by 0: only 0 / 0 is nan, and infinity would go into means.
         return Curve(self.x, self.y / torch.where(whole == 0, torch.nan, whole))
 
     def monotone(self) -> Curve:
@@ -82,5 +83,6 @@ class Curve:
         right = right.clamp(1, self.x.shape[1] - 1)
         x0, x1 = self.x.gather(1, right - 1), self.x.gather(1, right)
         y0, y1 = self.y.gather(1, right - 1), self.y.gather(1, right)
+        # At a jump, where 0 is divided by 0, the later point; outside, the end.
         share = torch.where(x1 > x0, (points - x0) / (x1 - x0), 1.0).clamp(0, 1)
         return Curve(points, y0 + share * (y1 - y0))

@@ -53,6 +53,9 @@ def interpolate(
     made = image.copy()
     unknown = np.argwhere(~known)
     metric = np.eye(2)
+    # Where neighborhoods tell few triangles, looking for them costs more than it saves. Of 160 x
+    # 160 pixels, a tenth known, they leave .84 of the others; .3 known, .21, and both ways take as
+    # long; .6 known, .01, in a ninth of the time.
     if known.mean() > 0.3:
         unknown, metric = _fill_dense(made, known, unknown), _METRIC
     if len(unknown):
@@ -141,7 +144,9 @@ def _patterns() -> list[_Pattern]:
         squares = (measured**2).sum(1)
         center = np.linalg.solve(2 * (measured[1:] - measured[0]), squares[1:] - squares[0])
         radius = ((measured[0] - center) ** 2).sum()
+        # The corners lie on the circle, and rounding must not bring one in.
         inside = grid[((grid @ _METRIC - center) ** 2).sum(1) < radius - 1e-9]
+        # A weight of 0, but for rounding: the pixel lies on an edge, which is within.
         if weights.min() < -1e-9 or np.abs(inside).max(initial=0) > _REACH:
             continue
         bits = [_OFFSETS.index((y, x)) for y, x in inside.tolist() if (y, x) != (0, 0)]

@@ -104,6 +104,8 @@ def _places(scores: Shaped[Tensor, "N F"], seed: int) -> Shaped[Tensor, "N F"]:
     """The place of each of F scores in falling order, (N, F)."""
     generator = stream(seed)
     shuffle = torch.randperm(scores.shape[1], generator=generator).to(scores.device)
+    # Shuffled, then sorted stably: in the order of places the equal pixels of a map, often most of
+    # them, would be revealed row by row. And nan, which torch sorts as the greatest, comes last.
     known = scores.masked_fill(scores.isnan(), -torch.inf)[:, shuffle]
     order = shuffle[torch.argsort(known, dim=1, descending=True, stable=True)]
     places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)

@@ -250,6 +250,7 @@ class _Best:
 
     def see(self, rows: Rows, masks: Masks, value: PerRow) -> None:
         value, before = value.to(self.value), self.value[rows]
+        # Of equals the first: where nothing changes the objective, the mask stays the start.
         better = value < before
         kept = torch.where(better.view(-1, 1, 1), masks, self.masks[rows])
         self.masks.index_copy_(0, rows, kept)

@@ -181,6 +181,8 @@ def enlarge(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """A mask (N, 1, h, w) at another size, bilinear with aligned corners."""
     if mask.shape[-2:] == size:
         return mask
+    # As torch's UpsamplingBilinear2d, which the published code takes: outer cells lie on the
+    # border. Cells in the middle of their area would leave half a cell of it flat.
     return F.interpolate(mask, size, mode="bilinear", align_corners=True)
 
 

@@ -55,6 +55,8 @@ class Backtracking:
     initial: float | None = None
     shrink: float = 0.3
     grow: float = 2.0
+    # Armijo's share, as in the published code and in Nocedal and Wright (section 3.1): near 0, so
+    # that a step is refused for raising the objective, hardly for lowering it too little.
     beta: float = 1e-4
     most_trials: int = 6
     patience: int = 3
@@ -96,11 +98,14 @@ class Backtracking:
             wanted = search.among_jumps(unsettled, jumps)
             return search.asked(again.sum(), stuck.sum(), *(w.sum() for w in wanted))
 
+        # A gradient that presses all cells against their ends moves none: no trial is spent on it.
         again = (_projected(here, length) != here.masks).any(2).any(1) & (limit > 0)
         n_again, n_stuck, *n_jumps = asked()
         while n_again:
             trial = _projected(here, length)
             new = search.evaluated(trial, again, n_again)
+            # Along the way that the clamp leaves, not length * |gradient|^2: cells pressed against
+            # an end do not move, and would ask for a fall that no step can give.
             fall = (here.gradient * (here.masks - trial)).sum((1, 2))
             good = again & (new <= search.value - self.beta * fall)
             search.take(good, trial, new)
@@ -110,7 +115,9 @@ class Backtracking:
             n_again, n_stuck, *n_jumps = asked()
         stepped = search.taken.clone()
         jumped = self._jump(here, search, unsettled, jumps, n_jumps)
-        # Where a jump leads, the length of the last step means nothing.
+        # Where a jump leads, the length of the last step means nothing. An accepted step grows, as
+        # trials only shrink it and one short step would make all later ones short; a search
+        # without one goes on, under the next noise, from where its trials ended.
         length = torch.where(jumped, 0.0, torch.where(stepped, length * self.grow, length))
         failures = torch.where(search.taken, 0, failures + 1)
         return StepResult(
@@ -231,6 +238,7 @@ class PublishedBacktracking:
         value = base = nothing.index_copy(0, among, first)
         trials = again.to(most_trials)
         length = torch.where(again, torch.full_like(here.masks[:, 0, 0], self.initial), 0.0)
+        # Of all cells, those that the clamp holds too: there it asks for a fall that no step gives.
         slope = here.gradient.square().sum((1, 2))
         while count:
             among = numbers(again, count)
@@ -269,6 +277,7 @@ def _across(here: MaskState) -> PerRow:
 
 
 def _projected(here: MaskState, length: PerRow) -> Masks:
+    # The nearest point of a box, cell by cell: one at its end does not shorten the others' way.
     return (here.masks - length.view(-1, 1, 1) * here.gradient).clamp(0, 1)
 
 

@@ -160,6 +160,8 @@ class MaskProblem:
     def enlarged(self, masks: Masks, rows: Rows, chosen: Sequence[int]) -> Shaped[Tensors, "M ..."]:
         """The product of the chosen masks, each enlarged before, one per input tensor."""
         inputs, grid = tuple(x[:1] for x in self.inputs), self.grid.of(rows)
+        # Enlarged before they are multiplied: a product of bilinear maps is not the bilinear map of
+        # the product, and the model would see another mask than the one that is returned.
         factors = [grid.enlarge(masks[:, i], inputs) for i in chosen]
         return tuple(prod(maps) for maps in zip(*factors, strict=True))
 

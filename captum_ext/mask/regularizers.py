@@ -236,6 +236,7 @@ def _sum_of_means(penalty: Callable[[Tensor, int], Tensor], mask: Tensor) -> Ten
     """The penalty of the differences along each axis, averaged and added up, shape (N,)."""
     total = mask.new_zeros(mask.shape[0])
     for axis in (-2, -1):
+        # A single line has no neighbors: their mean would be nan.
         if mask.shape[axis] > 1:
             total = total + penalty(mask.diff(dim=axis), axis).flatten(1).mean(1)
     return total

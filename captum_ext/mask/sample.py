@@ -76,6 +76,7 @@ class Sample:
         device, kind = inputs[0].device, inputs[0].dtype
         draws: list[Tensor] = []
         for x in inputs if noise.std > 0 else ():
+            # Without the examples: all see one noise, so that none depends on those beside it.
             shape = (n_noises, len(fractions), *x.shape[1:])
             drawn = torch.randn(shape, generator=generator).mul_(noise.std)
             draws.append(sent(drawn, x.device, x.dtype))

@@ -137,6 +137,9 @@ def adam(rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-
     return UpdateRule(_remember_moments, partial(_adapted, rate, beta1, beta2, eps))
 
 
+# Adam's eps is 1e-12 here: beside its usual 1e-8 the cells of a saturated model, whose gradients
+# are smaller than that, would hardly move.
+
 # Functions of the module, not closures: a method is sent to another process with its step.
 
 
@@ -156,6 +159,7 @@ def _remember_last(masks: Tensor) -> Tensors:
 
 def _ahead(rate: float, masks: Tensor, gradient: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
     last, i = state
+    # Clamped before it is extrapolated: a way beyond an end, which no mask went, is no momentum.
     new = (masks - rate * gradient).clamp(0, 1)
     momentum = (i / (i + 3)).view(-1, 1, 1)
     return new + momentum * (new - last), (new, i + 1)

@@ -13,6 +13,7 @@ from captum_ext._tensors import sent, without_autocast
 from captum_ext._typing import Tensors
 from captum_ext.path.base import FixedPath
 
+# scipy's default, with which the authors' code blurs.
 _TRUNCATE = 4.0
 
 
@@ -98,6 +99,7 @@ def _bands(size: int, sigmas: list[float], like: Tensor) -> Tensor:
     sigma = torch.tensor(sigmas, dtype=torch.float64)[:, None]
     radius = (_TRUNCATE * sigma + 0.5).floor()
     distance = torch.arange(max(size, int(radius.max()) + 1), dtype=torch.float64)
+    # At sigma 0 the middle would be exp(0 / 0).
     weight = torch.exp(-0.5 * (distance / sigma.clamp(min=1e-6)) ** 2) * (distance <= radius)
     weight /= 2 * weight.sum(1, keepdim=True) - weight[:, :1]
     places = torch.arange(size, device=like.device)

@@ -20,6 +20,7 @@ SIGNIFICANT = 0.05
 SMALLEST = 0.005
 """The smallest mean difference that counts, as a share of the score's range."""
 
+# scipy's own bound: above, the normal approximation is close and the sums take n^2 numbers.
 _EXACT_AT_MOST = 50
 _WIDTHS = (6, 9, 20, 10, 8)
 
@@ -285,6 +286,7 @@ def signed_ranks(gaps: Tensor) -> tuple[float, float]:
     known = gaps[~gaps.isnan()].numpy()
     if len(known) == 0:
         return float("nan"), float("nan")
+    # Wilcoxon's own way with zeros: an example without a difference speaks for neither side.
     moved = known[known != 0]
     if len(moved) == 0:
         return 1.0, 0.0

@@ -160,6 +160,7 @@ class _InformationCurve(CurveMetric):
         defined = self._codes() == 0
         x, y = self._rows(self.level)[defined].cpu(), self._answers()[defined].cpu()
         if self.level == "entropy":
+            # A frame may compress worse than its original; `n_clipped` counts them.
             x = (x / x[:, -1:]).clamp_max(1)
         if self.ANSWER == "probability":
             y = y / y[:, -1:]

@@ -24,6 +24,7 @@ class BinnedPoints:
 
     def __init__(self, x: Tensor, y: Tensor, n_bins: int, median: bool = False) -> None:
         self.n_bins, self.median, self.n_examples = n_bins, median, len(x)
+        # 1 itself, where every curve ends, belongs to the last bin.
         bins = (x * n_bins).long().clamp(0, n_bins - 1).flatten()
         owners = torch.arange(len(x)).repeat_interleave(x.shape[1])
         # By bin and by y within a bin, so that a median is a place in the row.
