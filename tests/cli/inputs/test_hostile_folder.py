@@ -10,8 +10,8 @@ from PIL import Image
 
 from captum_ext.cli import main
 from tests.cli import pictures
-from tests.cli.test_annotations import COCO_FAULTS, FAULTS, HEIGHT, WIDTH, coco
-from tests.cli.test_pictures import REFUSED
+from tests.cli.inputs.test_annotations import COCO_FAULTS, FAULTS, HEIGHT, WIDTH, coco
+from tests.cli.inputs.test_pictures import REFUSED
 
 MODEL = """
 import torch

@@ -21,7 +21,7 @@ from captum_ext.metrics import (
 from captum_ext.metrics.information.bins import BinnedPoints
 from captum_ext.metrics.information.measure import measure, rescaled
 
-GOLDEN = Path(__file__).parents[1] / "goldens" / "pic.npz"
+GOLDEN = Path(__file__).parents[2] / "goldens" / "pic.npz"
 TARGET = torch.tensor([1, 0, 4, 2])
 EASY = {"min_score": 0.0}
 
