@@ -6,6 +6,8 @@ from pathlib import Path
 import nox
 
 FILES = ["tests/test_contract.py", "tests/attr", "tests/path", "tests/mask", "tests/metrics"]
+# Warnings are errors with the newest versions alone: old ones warn of one another.
+TESTS = ["pytest", "-n", "2", "-W", "default"]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -15,7 +17,7 @@ def contract(session: nox.Session, captum: str) -> None:
     """Runs the contract and the methods' own tests."""
     session.install(".[test]")
     session.install(f"captum=={captum}", "--no-deps")
-    session.run("pytest", "-n", "2", *FILES, env={"OMP_NUM_THREADS": "1"})
+    session.run(*TESTS, *FILES, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(python="3.10")
@@ -25,4 +27,4 @@ def lowest(session: nox.Session) -> None:
     # At once, so that what the tests use beside them is chosen to fit.
     session.install(".[test]", *(f"{name}=={version}" for name, version in named))
     pages = [f"--ignore=tests/test_{name}.py" for name in ("site", "tutorials", "benchmarks")]
-    session.run("pytest", "-n", "2", "tests", *pages, env={"OMP_NUM_THREADS": "1"})
+    session.run(*TESTS, "tests", *pages, env={"OMP_NUM_THREADS": "1"})
