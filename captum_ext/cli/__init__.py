@@ -93,10 +93,12 @@ def _run(settings: Settings) -> None:
     # With torch and all that stands on it, which take seconds: not before the call is known to
     # be a right one.
     from captum_ext.cli import evaluate, explain, sanity
+    from captum_ext.cli.inputs.models import in_precision
 
-    if isinstance(settings, Explain):
-        explain.run(settings)
-    elif isinstance(settings, Evaluate):
-        evaluate.run(settings)
-    elif isinstance(settings, Sanity):
-        sanity.run(settings)
+    with in_precision(settings):
+        if isinstance(settings, Explain):
+            explain.run(settings)
+        elif isinstance(settings, Evaluate):
+            evaluate.run(settings)
+        elif isinstance(settings, Sanity):
+            sanity.run(settings)

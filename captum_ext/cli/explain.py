@@ -106,6 +106,7 @@ def _protocol(settings: Explain) -> dict[str, Any]:
     return {
         "model": shown(settings.model),
         "weights": shown(settings.weights),
+        "precision": settings.precision,
         "image": shown(settings.image),
         "reference": settings.reference,
         "curve_steps": N_STEPS,

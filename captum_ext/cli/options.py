@@ -22,6 +22,7 @@ DEFAULT_MODEL = "efficientnet_lite0"
 LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
 LIBRARIES = ("torchvision", "timm", "hf")
 """Where networks have names: ``LIBRARY:NAME``."""
+PRECISIONS = ("float32", "bf16")
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
     "steps": 10**6, "n_masks": 10**7, "n_iter": 10**6, "batch_size": 10**6, "group": 10**6,
@@ -79,6 +80,11 @@ class Settings:
     device: str | None = _option("cpu, cuda, mps (default: the best there is)", None)
     batch_size: int | None = _option(
         "images per model call (default: what suits the device)", None, type=int
+    )
+    precision: str = _option(
+        "bf16 runs the model's layers in bfloat16, all else as ever (default %(default)s)",
+        PRECISIONS[0],
+        choices=lambda: [*PRECISIONS],
     )
     methods: str
     steps: int = _steps(50)

@@ -174,6 +174,7 @@ def _protocol(
     return {
         "model": shown(settings.model),
         "weights": shown(settings.weights),
+        "precision": settings.precision,
         "image": shown(settings.image),
         "targets": targets.tolist(),
         **settings.effort,

@@ -124,6 +124,18 @@ def test_two_runs_with_one_seed_print_the_same_scores(folder):
     assert tables[0] == tables[1]
 
 
+def test_half_precision_is_asked_for_and_written_down(folder):
+    found = {}
+    for name in ("float32", "bf16"):
+        assert explain("--precision", name, "--methods", "ig", "--json", f"{name}.json") == 0
+        report = json.loads((folder / f"{name}.json").read_text())
+        assert report["protocol"]["precision"] == name
+        found[name] = report["table"][0]["insertion"]
+    assert found["bf16"] != found["float32"]
+    assert found["bf16"] == pytest.approx(found["float32"], abs=0.02)
+    assert not torch.is_autocast_enabled("cpu")
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK", "I;16", "RGBA", "LA", "P", "1", "F"])
 def test_images_of_every_mode_are_taken_and_the_conversion_is_said(mode, folder, capsys):
     ramp = np.linspace(0, 1, 32 * 32).reshape(32, 32)

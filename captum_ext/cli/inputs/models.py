@@ -180,6 +180,21 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     return output
 
 
+@contextmanager
+def in_precision(settings: Settings) -> Iterator[None]:
+    """While it lasts the layers of models compute in the precision of ``--precision``.
+
+    Raises:
+        CallError: if there is no such device.
+    """
+    if settings.precision != "bf16":
+        yield
+        return
+    # An evaluation reads it among what decides its numbers, so that no resumed run mixes two.
+    with torch.autocast(device_of(settings.device).type, torch.bfloat16):
+        yield
+
+
 def device_of(name: str | None) -> torch.device:
     """The device named, or the best there is.
 
