@@ -112,3 +112,81 @@ def test_every_folder_lists_what_is_public(folder):
     lists = [n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"]
     assert len(lists) == 1
     assert lists[0].value.elts
+
+
+def module_of(file):
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circle(graph):
+    """Nodes that lead to one another, in their order; none if there are no such."""
+    done, open_ = set(), []
+
+    def walk(node):
+        if node in open_:
+            return [*open_[open_.index(node) :], node]
+        if node not in done:
+            open_.append(node)
+            for other in sorted(graph[node]):
+                if found := walk(other):
+                    return found
+            open_.pop()
+            done.add(node)
+        return []
+
+    return next(filter(None, map(walk, sorted(graph))), [])
+
+
+def test_no_import_leads_back_to_its_own_file():
+    """Late imports and those for type checkers count as all others."""
+    modules = {module_of(file): file for file in FILES}
+    graph = {
+        module: {
+            longer if (longer := f"{other}.{name}") in modules else other
+            for other, name in imports(file)
+        }
+        & {*modules} - {module}
+        for module, file in modules.items()
+    }
+    assert circle(graph) == []
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+
+
+AT_MOST = {"metrics": 6, "cli": 11, "evaluation": 12}
+
+
+@pytest.mark.parametrize("folder", AT_MOST)
+def test_a_folder_is_read_at_a_glance(folder):
+    entries = [entry.name for entry in (PACKAGE / folder).iterdir() if entry.name[:2] != "__"]
+    assert len(entries) + 1 <= AT_MOST[folder], sorted(entries)
+
+
+@EACH
+def test_what_defines_something_is_no_scrap(file):
+    """Faces, which name what others define, may be short; an idea takes 30 lines."""
+    text = file.read_text()
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    defines = any(isinstance(node, kinds) for node in ast.parse(text).body)
+    if file.name != "__init__.py" and defines:
+        assert len(text.splitlines()) >= 30
+
+
+TESTS = Path(__file__).parent
+# Of no one folder: what runs on pretended devices, and numbers of published code.
+_OF_ALL = {"devices", "goldens"}
+
+
+def folders_of(top):
+    return {f.parent.relative_to(top).as_posix() for f in top.rglob("__init__.py")} - {"."}
+
+
+def test_tests_lie_as_what_they_test():
+    """A folder of the package has one of tests; a private one may have a file instead."""
+    package, tests = folders_of(PACKAGE), folders_of(TESTS) - _OF_ALL
+    lacking = {
+        folder
+        for folder in package - tests
+        if not (TESTS / folder).with_name(f"test_{Path(folder).name.strip('_')}.py").exists()
+    }
+    assert (lacking, tests - package) == (set(), set())

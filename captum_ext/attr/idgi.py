@@ -8,10 +8,9 @@ from typing import Any
 from captum.attr import IntegratedGradients
 
 from captum_ext.attr.path_attribution import PathAttribution
-from captum_ext.path.base import Path
+from captum_ext.path.base import Path, StraightLine
 from captum_ext.path.placement import Placement
 from captum_ext.path.rules import important_direction
-from captum_ext.path.straight import StraightLine
 
 
 @singledispatch

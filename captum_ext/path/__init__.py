@@ -1,11 +1,10 @@
 """Paths from a baseline to an input, and the rules that share out credit along them."""
 
-from captum_ext.path.base import FixedPath, Knot, Path, integrate
+from captum_ext.path.base import FixedPath, Knot, Path, StraightLine, integrate
 from captum_ext.path.blur import BlurPath, gaussian_blur
 from captum_ext.path.guided import GuidedPath
 from captum_ext.path.placement import EqualRise, Placement, even
 from captum_ext.path.rules import aligned_contribution, important_direction, riemann, trapezoid
-from captum_ext.path.straight import StraightLine
 
 __all__ = [
     "BlurPath",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Any, ClassVar, Protocol, TypeAlias, overload, runtime_checkable
 
@@ -183,6 +184,19 @@ class FixedPath(Path):
                 f"{tuple(end.shape)}, but got {tuple(points.shape[1:])}."
             )
         return points
+
+
+@dataclass(frozen=True)
+class StraightLine(FixedPath):
+    """Equal steps from baseline to input (Sundararajan, Taly and Yan, ICML 2017, eq. 1).
+
+    >>> StraightLine().point(torch.zeros(1, 2), torch.ones(1, 2), t=0.25)
+    tensor([[0.2500, 0.2500]])
+    """
+
+    def point(self, start: Tensor, end: Tensor, t: float) -> Tensor:
+        """The point ``start + t * (end - start)``, exact at both ends."""
+        return torch.lerp(start, end, t)
 
 
 def _rows_of(points: Tensors) -> tuple[Tensors, Tensor]:
