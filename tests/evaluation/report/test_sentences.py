@@ -107,6 +107,11 @@ def test_only_where_nothing_is_missing_nothing_was_left_out(net, tmp_path):
     found = found_of(net, ["none"] * 2)
     write_report(found, tmp_path / "page.html")
     assert "Nothing was left out" in (tmp_path / "page.html").read_text()
+    with pytest.warns(
+        DeprecationWarning, match=r"to_html is now captum_ext.evaluation.write_report"
+    ):
+        found.to_html(tmp_path / "old.html")
+    assert (tmp_path / "old.html").read_text() == (tmp_path / "page.html").read_text()
     assert "left out" not in as_text(found, {m: m for m in found.methods}, "plain")
 
 
