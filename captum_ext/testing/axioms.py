@@ -28,9 +28,10 @@ def completeness(case: AttributionCase) -> None:
     with torch.no_grad():
         model = case.fresh_model()
         rise = (model(inputs.clone()) - model(start))[:, 1].double()
-    total = case.plain.double().flatten(1).sum(1)
+    total = case.plain.detach().double().flatten(1).sum(1)
     worst = int((total - rise).abs().argmax())
-    if (total - rise).abs().max() > _COMPLETE * rise.abs().max():
+    # Nan is no less.
+    if not (total - rise).abs().max() <= _COMPLETE * rise.abs().max():
         raise ViolationError(
             f"the credits of example {worst} sum to {total[worst]:.4g}, "
             f"its output rises by {rise[worst]:.4g}"
@@ -116,7 +117,7 @@ def symmetry(case: AttributionCase) -> None:
     model = TwoLayers(weight, bias, torch.tensor([[0.7, -0.4, 0.5, 0.9]]))
     credit = _asked(case, inputs, model).flatten(1)
     for i, (one, other) in enumerate(credit[:, :2].tolist()):
-        if abs(one - other) > case.tolerance * credit[i].abs().max():
+        if not abs(one - other) <= case.tolerance * credit[i].abs().max():
             raise ViolationError(f"the two features of example {i} have {one:.4g} and {other:.4g}")
 
 
@@ -188,7 +189,7 @@ def _asked(
     case: AttributionCase, inputs: Tensor, model: nn.Module, given: dict[str, Any] | None = None
 ) -> Tensor:
     """The map of a model of one output."""
-    return case.map(inputs.clone(), model.to(case.inputs), target=0, **(given or {}))
+    return case.map(inputs.clone(), model.to(case.inputs), target=0, **(given or {})).detach()
 
 
 def _require_none(credit: Tensor, why: str) -> None:
@@ -197,6 +198,6 @@ def _require_none(credit: Tensor, why: str) -> None:
     if not largest:
         raise NotApplicableError("no feature has credit on the model that is asked")
     # What cancels leaves a rounding error.
-    if found.abs().max() > 1e-5 * largest:
+    if not found.abs().max() <= 1e-5 * largest:
         k = int(found.abs().argmax())
         raise ViolationError(f"a feature has {found[k]:.4g} of {largest:.4g} at most, but {why}")

@@ -148,7 +148,7 @@ class AttributionCase:
             method = self.made()
             inputs = self.inputs.clone()
             other = one_tensor(method.attribute(inputs, target=1, **self.chosen(inputs)))
-        return float((other - self.plain).abs().max())
+        return float((other - self.plain).detach().abs().nan_to_num(0.0).max())
 
     def require_not_drawn(self) -> None:
         """Not applicable where examples have random numbers of their own."""
@@ -204,9 +204,9 @@ def require_same(
         scale: of what the share is, where that is more than their largest credit.
     """
     require_shape(found, expected)
-    found, expected = found.double(), expected.double()
+    found, expected = found.detach().double(), expected.detach().double()
     gap = (found - expected).abs().nan_to_num(torch.inf)
-    gap[found.isnan() & expected.isnan()] = 0
+    gap[(found == expected) | (found.isnan() & expected.isnan())] = 0
     largest = max(_largest(found), _largest(expected), scale)
     if gap.max() > tolerance * largest:
         place = tuple(int(i) for i in (gap == gap.max()).nonzero()[0])
