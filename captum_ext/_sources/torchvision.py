@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from captum_ext._sources.source import Source
+from captum_ext._sources.source import Source, Wanted
 from captum_ext._text import reason
-from captum_ext._weights import State, misfit, read_state
+from captum_ext._weights import State, matched, misfit, n_classes_in, read_state
 
 
-def source(name: str, weights: str | None) -> Source:
+def source(name: str, wanted: Wanted) -> Source:
     """A classifier by its name and the name of its weights, a file, or None.
 
     Raises:
@@ -29,21 +29,23 @@ def source(name: str, weights: str | None) -> Source:
             "`name` is a model that torchvision.models.list_models(torchvision.models) lists, "
             f"but got {name!r}."
         )
-    choices = models.get_model_weights(name)
+    choices, weights = models.get_model_weights(name), wanted.weights
+    chosen = choices["DEFAULT" if weights not in choices.__members__ else weights]
+    own = chosen.meta["categories"]
+    n = wanted.num_classes or len(own)
     if weights is None:
-        chosen = choices["DEFAULT"]
-        model = _built(name, chosen, _random_state(name, chosen))
+        model = _built(name, chosen, _random_state(name, chosen, n), n)
     elif weights in choices.__members__:
-        chosen = choices[weights]
-        model = _built(name, chosen, _fetch(chosen, name))
+        wanted.require_own()
+        model = _built(name, chosen, _fetch(chosen, name), n)
     elif os.path.isfile(weights):
-        model, chosen = _from_file(name, choices, Path(weights))
+        model, chosen, n = _from_file(name, choices, Path(weights), wanted.num_classes)
     else:
         raise ValueError(
             f"`weights` of {name} is one of {[*choices.__members__]}, a file or "
             f"None, but got {weights!r}."
         )
-    return Source(model.eval(), chosen.transforms(), chosen.meta["categories"])
+    return Source(model.eval(), chosen.transforms(), wanted.names(n, own))
 
 
 class _Given:
@@ -53,8 +55,9 @@ class _Given:
     them at once: given these, it does the same to any state dict.
     """
 
-    def __init__(self, weights: Any, state: State) -> None:
+    def __init__(self, weights: Any, state: State, n_classes: int) -> None:
         self._weights, self._state = weights, state
+        self.meta = {**weights.meta, "categories": [""] * n_classes}
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -68,39 +71,43 @@ class _Given:
         return self._state
 
 
-def _built(name: str, weights: Any, state: State) -> nn.Module:
+def _built(name: str, weights: Any, state: State, n_classes: int) -> nn.Module:
     """The network as torchvision's own builder makes it for these weights."""
     from torchvision import models
 
-    model: nn.Module = models.get_model(name, weights=_Given(weights, state))
+    model: nn.Module = models.get_model(name, weights=_Given(weights, state, n_classes))
     return model
 
 
-def _random_state(name: str, weights: Any) -> State:
+def _random_state(name: str, weights: Any, n_classes: int) -> State:
     """Random parameters of the shapes that these weights have."""
     from torchvision import models
 
-    model = models.get_model(name, weights=None)
+    model = models.get_model(name, weights=None, num_classes=n_classes)
     size = weights.transforms().crop_size[0]
     # Where shapes depend on the size of images, the network knows its size.
     if getattr(model, "image_size", size) != size:
-        model = models.get_model(name, weights=None, image_size=size)
+        model = models.get_model(name, weights=None, image_size=size, num_classes=n_classes)
     state: State = model.state_dict()
     return state
 
 
-def _from_file(name: str, choices: Any, file: Path) -> tuple[nn.Module, Any]:
-    """The network with a file's weights, and which of torchvision's weights they are like."""
-    state = read_state(file)
-    candidates = dict.fromkeys([choices["DEFAULT"], *choices])
+def _from_file(
+    name: str, choices: Any, file: Path, n_classes: int | None
+) -> tuple[nn.Module, Any, int]:
+    """The network with a file's weights, which weights they are like, and of how many classes."""
+    default = choices["DEFAULT"]
+    own = len(default.meta["categories"])
+    shapes = _random_state(name, default, n_classes or own)
+    state = matched(read_state(file), shapes)
+    n = n_classes or n_classes_in(state, shapes, own)
+    candidates = dict.fromkeys([default, *choices])
     for weights in sorted(candidates, key=lambda w: Path(w.url).name != file.name):
         try:
-            return _built(name, weights, state), weights
+            return _built(name, weights, state, n), weights, n
         except (RuntimeError, TypeError, AttributeError):
             continue
-    lacking = misfit(
-        _built(name, choices["DEFAULT"], _random_state(name, choices["DEFAULT"])), state
-    )
+    lacking = misfit(_built(name, default, _random_state(name, default, n), n), state)
     raise ValueError(f"`weights` must fit {name}, but {file} does not: {lacking}.")
 
 

@@ -6,17 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from captum_ext._sources.hub import fetching
-from captum_ext._sources.source import UNTOLD, Source, needed
+from captum_ext._sources.source import UNTOLD, Source, Wanted, needed, with_classes
 from captum_ext._text import numbered_class, reason
-from captum_ext._weights import load_weights
 
 _ACTIVATIONS = {
     None: "softmax",
@@ -26,7 +24,7 @@ _ACTIVATIONS = {
 }
 
 
-def source(model_or_folder: Any, processor: Any, weights: str | None) -> Source:
+def source(model_or_folder: Any, processor: Any, wanted: Wanted) -> Source:
     """A classifier in a folder, by name, or at hand.
 
     Raises:
@@ -40,7 +38,7 @@ def source(model_or_folder: Any, processor: Any, weights: str | None) -> Source:
     with _silent(transformers):
         model: Any = model_or_folder
         if not given:
-            model = _built(transformers, os.fspath(model_or_folder), weights)
+            model = _built(transformers, os.fspath(model_or_folder), wanted)
         config: Any = getattr(model, "config", None)
         if not hasattr(config, "id2label"):
             raise ValueError(
@@ -57,31 +55,37 @@ def source(model_or_folder: Any, processor: Any, weights: str | None) -> Source:
     activation = _ACTIVATIONS.get(config.problem_type, UNTOLD)
     if config.num_labels == 1 and config.problem_type is None:
         activation = UNTOLD
+    names = [*wanted.names(config.num_labels, names)]
     return Source(model, pixels, names, activation, pixels.mean, pixels.std)
 
 
-def _built(transformers: Any, place: str, weights: str | None) -> nn.Module:
+def _built(transformers: Any, place: str, wanted: Wanted) -> nn.Module:
     kind = transformers.AutoModelForImageClassification
     with _found(place):
-        if weights != "DEFAULT":
+        if wanted.weights != "DEFAULT":
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
-            model: nn.Module = kind.from_config(config, trust_remote_code=False)
         else:
+            wanted.require_own()
             model, info = kind.from_pretrained(
                 place, trust_remote_code=False, output_loading_info=True
             )
-    if weights == "DEFAULT":
-        lacking = sorted(str(name) for name in info["missing_keys"])
-        if lacking:
-            # They would be random numbers, as in every network that was trained without a head.
-            raise ValueError(
-                f"`model_or_folder` {place} was not trained to classify: it holds no weights for "
-                f"{', '.join(lacking[:3])}."
-            )
-    elif weights is not None:
-        load_weights(model, Path(weights))
+    if wanted.weights != "DEFAULT":
+
+        def make(n: int | None = None) -> nn.Module:
+            if n is not None and n != config.num_labels:
+                config.num_labels = n
+            made: nn.Module = kind.from_config(config, trust_remote_code=False)
+            return made
+
+        model = with_classes(make, lambda made: made.config.num_labels, wanted)
+    elif lacking := sorted(str(name) for name in info["missing_keys"]):
+        # They would be random numbers, as in every network that was trained without a head.
+        raise ValueError(
+            f"`model_or_folder` {place} was not trained to classify: it holds no weights for "
+            f"{', '.join(lacking[:3])}."
+        )
     # Weights may be stored in half precision.
-    return model.float().eval()
+    return cast(nn.Module, model.float().eval())
 
 
 def _processor(transformers: Any, processor: Any, place: str) -> Any:

@@ -20,13 +20,14 @@ from captum_ext.registry import METHODS, METRICS, REFERENCES, SIMILARITIES, pres
 
 DEFAULT_MODEL = "efficientnet_lite0"
 LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
+ACTIVATIONS = ("softmax", "sigmoid", "none")
 LIBRARIES = ("torchvision", "timm", "hf")
 """Where networks have names: ``LIBRARY:NAME``."""
 PRECISIONS = ("float32", "bf16")
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
     "steps": 10**6, "n_masks": 10**7, "n_iter": 10**6, "batch_size": 10**6, "group": 10**6,
-    "max_forwards": 10**12, "limit": 10**12,
+    "max_forwards": 10**12, "limit": 10**12, "num_classes": 10**6,
 }  # fmt: skip
 # What every generator of random numbers takes.
 _LARGEST_SEED = 2**63 - 1
@@ -77,6 +78,18 @@ class Settings:
         None,
         metavar="FILE",
     )
+    num_classes: int | None = _option(
+        "of --weights (default: what the file says)", None, type=int, metavar="N"
+    )
+    classes: Path | None = _option(
+        "names of the model's classes, a line each", None, type=path, metavar="FILE"
+    )
+    activation: str | None = _option(
+        "from the model's logits to probabilities (default: what the source says); none where it "
+        "gives probabilities or other scores itself",
+        None,
+        choices=lambda: ACTIVATIONS,
+    )
     device: str | None = _option("cpu, cuda, mps (default: the best there is)", None)
     batch_size: int | None = _option(
         "images per model call (default: what suits the device)", None, type=int
@@ -104,6 +117,13 @@ class Settings:
         _check_numbers(self)
         names_in("--methods", self.methods)
         require_model(self.model, self.weights)
+        if self.classes is not None:
+            _require_readable("--classes", self.classes)
+        if loads_a_file(self.model) and (self.num_classes or self.activation) is not None:
+            raise CallError(
+                "--num-classes and --activation are for a library's network: the factory of "
+                "--model decides them itself."
+            )
         if not loads_a_file(self.model):
             self.check_names()
 
@@ -130,7 +150,7 @@ class Settings:
     @property
     def inputs(self) -> list[Path]:
         """Every file and folder that the command is told to read."""
-        named = ("image", "images", "labels", "annotations", "weights")
+        named = ("image", "images", "labels", "annotations", "weights", "classes")
         given = [getattr(self, name, None) for name in named]
         library, place = library_of(self.model)
         model = place if library else self.model.rpartition(":")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torchvision.transforms import ToTensor
 
 from captum_ext._text import numbered_class, reason
 from captum_ext.classifier import (
+    AUTO,
     ImageClassifier,
     Transform,
     load_weights,
@@ -37,13 +38,33 @@ def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, to
         CallError: as `load_model`, or if there is no such device, or a name that is not known.
     """
     device = device_of(device_name)
-    model = load_model(settings.model, settings.weights, device)
+    model = load_model(
+        settings.model,
+        settings.weights,
+        device,
+        num_classes=settings.num_classes,
+        class_names=_names_in(settings.classes),
+        activation=None if settings.activation == "none" else settings.activation or AUTO,
+    )
     settings.check_names()
     return model, device
 
 
-def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Module:
+def load_model(
+    spec: str,
+    weights: str | None,
+    device: torch.device,
+    class_names: Sequence[str] = (),
+    **head: Any,
+) -> nn.Module:
     """The classifier that ``--model`` and ``--weights`` name, in eval mode on the device.
+
+    Args:
+        spec: as ``--model``.
+        weights: as ``--weights``.
+        device: where the model is to be.
+        class_names: instead of the source's.
+        head: ``num_classes`` and ``activation`` of a library's network.
 
     Raises:
         CallError: if there is no such model, factory or file, or the weights don't fit.
@@ -53,11 +74,17 @@ def load_model(spec: str, weights: str | None, device: torch.device) -> nn.Modul
         library, name = library_of(spec)
         if library:
             chosen = None if weights == "random" else weights or "DEFAULT"
-            model: nn.Module = _MAKERS[library](name, weights=chosen)
-        else:
-            file = loads_a_file(spec)
-            model = _from_file(spec) if file else ImageClassifier.from_efficientnet_lite(LITE[spec])
+            model: nn.Module = _MAKERS[library](
+                name, weights=chosen, class_names=class_names, **head
+            )
+        elif loads_a_file(spec):
+            model = _from_file(spec)
             _load(model, weights)
+            _name(model, class_names)
+        else:
+            model = ImageClassifier.from_efficientnet_lite(
+                LITE[spec], weights or "DEFAULT", class_names=class_names, **head
+            )
     if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
         # Labels of two classes are 0 and 1, also for a model of one output.
         model.both_classes = model.activation != "softmax"
@@ -82,6 +109,28 @@ def _seeded() -> Iterator[None]:
 def _load(model: nn.Module, weights: str | None) -> None:
     if weights is not None:
         load_weights(model.model if isinstance(model, ImageClassifier) else model, Path(weights))
+
+
+def _name(model: nn.Module, class_names: Sequence[str]) -> None:
+    if not class_names:
+        return
+    if not isinstance(model, ImageClassifier):
+        raise CallError("--classes is for an ImageClassifier, but the factory makes none.")
+    model.class_names = tuple(class_names)
+
+
+def _names_in(file: Path | None) -> list[str]:
+    """The lines of ``--classes`` that hold a name."""
+    if file is None:
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise CallError(f"--classes {file} can't be read: {reason(error)}.") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise CallError(f"--classes {file} names no class.")
+    return names
 
 
 def _from_file(spec: str) -> nn.Module:
