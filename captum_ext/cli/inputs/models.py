@@ -77,6 +77,12 @@ def load_model(
             model: nn.Module = _MAKERS[library](
                 name, weights=chosen, class_names=class_names, **head
             )
+            if model.activation is None and head.get("activation", AUTO) == AUTO:
+                # One that stays within [0, 1] would pass for the probability of a class.
+                raise CallError(
+                    f"--model {spec} is a regression, as its configuration says, and the command "
+                    'reads probabilities: use `ImageClassifier` and `Insertion(reading="score")`.'
+                )
         elif loads_a_file(spec):
             model = _from_file(spec)
             _load(model, weights)
