@@ -60,8 +60,8 @@ def methods(steps: int, masks: int) -> dict[str, Callable[[nn.Module], Any]]:
 METRICS: dict[str, Callable[[nn.Module], Any]] = {
     "insertion": lambda m: Insertion(m, n_steps=20),
     "deletion": lambda m: Deletion(m, n_steps=20),
-    "AIC, MS-SSIM": AIC,
-    "SIC, MS-SSIM": SIC,
+    "AIC, MS-SSIM": lambda m: AIC(m, preset="tmlr"),
+    "SIC, MS-SSIM": lambda m: SIC(m, preset="tmlr"),
 }
 
 
