@@ -106,7 +106,9 @@ METHODS = {
     "IDGI-IG": Row(lambda f: IDGI(IntegratedGradients(f)), {"n_steps": 6}, IMPORTANT),
     "IDGI-GuidedIG": Row(lambda f: IDGI(GuidedIG(f, 0.3, 0.2)), {"n_steps": 6}, IMPORTANT),
     "Aligned-IG": Row(
-        lambda f: AlignedContribution(IntegratedGradients(f)), {"n_steps": 6}, IMPORTANT
+        lambda f: AlignedContribution(IntegratedGradients(f)),
+        {"n_steps": 6},
+        (*IMPORTANT, "unit_invariance"),
     ),
     "IDGI-BlurIG": Row(
         lambda f: IDGI(BlurIG(f, 3.0)), {"n_steps": 6}, (*UNUSED, "completeness"), **BLUR
