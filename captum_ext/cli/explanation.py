@@ -28,7 +28,13 @@ from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
 from captum_ext.metrics.base.asked_once import AskedOnce
 from captum_ext.registry import REFERENCES
 
+RESTORED, LOST = 0.9, 0.5
+"""Shares of the image's score that an insertion must bring back, and a deletion leave."""
 _CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
+_REACHED = [
+    ("area_to_restore", "insertion", -1, RESTORED),
+    ("area_to_lose", "deletion", 0, LOST),
+]
 SCORES = tuple(f"{name}{suffix}" for suffix in READINGS for name in _CURVES)
 """What is read of every map, by the names of the table."""
 N_STEPS: int = signature(Insertion).parameters["n_steps"].default
@@ -55,12 +61,28 @@ class Result:
     descent: Descent | None = None
     problem: str | None = None
 
+    def reach(self) -> dict[str, float | None]:
+        """The share of pixels that restores 90 % of the score, and that halves it.
+
+        By the readings of a map; None where the curve never gets there or there is none.
+        """
+        found = {}
+        for suffix in READINGS:
+            for name, curve, original, level in _REACHED:
+                if (whole := self.curves.get(f"{curve}{suffix}")) is None:
+                    x = float("nan")
+                else:
+                    x = float(whole.relative(original).reaches(level, falling=original == 0))
+                found[f"{name}{suffix}"] = x if x == x else None
+        return found
+
     def record(self, name: str) -> dict[str, Any]:
         """A row of the table."""
         areas = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
         return {
             "method": name,
             **{key: areas.get(key) for key in SCORES},
+            **{key: None if x is None else round(x, 6) for key, x in self.reach().items()},
             "seconds": round(self.cost.seconds, 3),
             "forwards": self.cost.forwards,
             "gradients": self.cost.gradients,

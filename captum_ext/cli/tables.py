@@ -66,7 +66,18 @@ def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> 
         lines.append(
             line(labels[row["method"]], cells, 18, 12) + f"  {row['reason'] or ''}".rstrip()
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, (_in_words(row, labels) for row in table))])
+
+
+def _in_words(row: Mapping[str, Any], labels: Mapping[str, str]) -> str | None:
+    """What a reader can quote of a map: how few of its strongest pixels matter how much."""
+    restore, lose = row.get("area_to_restore_abs"), row.get("area_to_lose_abs")
+    parts = []
+    if restore is not None:
+        parts.append(f"revealing the top {restore:.0%} of pixels restores 90% of the score")
+    if lose is not None:
+        parts.append(f"hiding the top {lose:.0%} halves it")
+    return f"{labels[row['method']]}: {'; '.join(parts)}." if len(parts) == 2 else None
 
 
 def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:

@@ -60,6 +60,30 @@ class Curve:
         # By nan, not by 0: only 0 / 0 is nan, and infinity would go into means.
         return Curve(self.x, self.y / torch.where(whole == 0, torch.nan, whole))
 
+    def reaches(self, level: float, falling: bool = False) -> Shaped[Tensor, "batch"]:
+        """The first ``x``, linear between points, at which ``y`` is at the level; nan if nowhere.
+
+        Of a relative curve: the share of features that restores so much of the score, or, of a
+        deletion, that leaves so much of it.
+
+        Args:
+            level: of ``y``, to be reached from below.
+            falling: reach it from above instead.
+
+        >>> curve = Curve(torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[0.0, 0.8, 1.0]]))
+        >>> curve.reaches(0.4), curve.reaches(0.9), curve.reaches(1.5)
+        (tensor([0.2500]), tensor([0.7500]), tensor([nan]))
+        """
+        y, level = (-self.y, -level) if falling else (self.y, level)
+        there = y >= level
+        last = there.int().argmax(1, keepdim=True)
+        first = (last - 1).clamp_min(0)
+        x0, x1 = self.x.gather(1, first), self.x.gather(1, last)
+        y0, y1 = y.gather(1, first), y.gather(1, last)
+        share = torch.where(y1 > y0, (level - y0) / (y1 - y0), 1.0).clamp(0, 1)
+        found = (x0 + share * (x1 - x0)).squeeze(1)
+        return torch.where(there.any(1), found, torch.nan)
+
     def monotone(self) -> Curve:
         """The running maximum of ``y``.
 

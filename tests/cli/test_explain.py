@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 from captum_ext.cli import main
+from captum_ext.cli.explanation import Result
 from captum_ext.cli.inputs.models import load_model, name_of, predict
+from captum_ext.cli.tables import explained
+from captum_ext.curve import Curve
 
 FACTORY = """
 import torch
@@ -62,6 +65,21 @@ def refused(capsys, *arguments, **options):
     assert "Traceback" not in captured.err
     (sentence,) = [line for line in captured.err.splitlines() if line.startswith("captum-ext:")]
     return sentence
+
+
+def test_what_restores_and_halves_the_score_is_read_off_the_curves():
+    x = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
+    curves = {
+        "insertion": Curve(x, torch.tensor([[0.0, 0.72, 0.8]], dtype=torch.float64)),
+        "deletion": Curve(x, torch.tensor([[0.8, 0.0, 0.0]], dtype=torch.float64)),
+        "deletion_abs": Curve(x, torch.tensor([[0.8, 0.8, 0.5]], dtype=torch.float64)),
+    }
+    row = Result("IG", curves=curves).record("ig")
+    assert (row["area_to_restore"], row["area_to_lose"]) == (0.5, 0.25)
+    assert (row["area_to_restore_abs"], row["area_to_lose_abs"]) == (None, None)
+    assert "restores" not in explained([row], {"ig": "IG"})
+    said = explained([row | {"area_to_restore_abs": 0.5, "area_to_lose_abs": 0.25}], {"ig": "IG"})
+    assert "top 50% of pixels restores 90% of the score; hiding the top 25% halves it." in said
 
 
 def test_explain_writes_a_table_a_figure_and_json(folder, capsys):

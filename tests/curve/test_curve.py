@@ -54,3 +54,24 @@ def test_shapes_are_checked():
         Curve(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="at least 2 points"):
         Curve(torch.zeros(2, 1), torch.zeros(2, 1))
+
+
+def test_reaches_is_the_first_crossing_of_any_dense_interpolation(curve):
+    grid = torch.linspace(0, 1, 20001, dtype=torch.float64)
+    for level in (0.2, 0.5, 0.9):
+        for falling in (False, True):
+            made = curve.reaches(level, falling)
+            for x, y, found in zip(curve.x, curve.y, made, strict=True):
+                dense = grid[(grid >= x[0]) & (grid <= x[-1])]
+                values = torch.from_numpy(np.interp(dense, x, y))
+                there = (values <= level if falling else values >= level).nonzero().flatten()
+                if len(there):
+                    torch.testing.assert_close(found, dense[there[0]], atol=1e-4, rtol=0)
+                else:
+                    assert found.isnan()
+
+
+def test_a_curve_that_begins_at_the_level_reaches_it_there():
+    level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.7, 0.7]]))
+    assert level.reaches(0.5).tolist() == [0.0]
+    assert level.reaches(0.9, falling=True).tolist() == [0.0]
