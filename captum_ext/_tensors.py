@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_ext._typing import Baselines, Inputs, Tensors
+from captum_ext._typing import Baselines, Form, Inputs, Tensors
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:
@@ -147,7 +147,7 @@ def _format_baseline(baseline: Any, x: Tensor) -> Tensor:
     return baseline.detach().to(x, copy=True).expand_as(x)
 
 
-def format_output(tensors: Tensors, inputs: Inputs) -> Any:
+def format_output(tensors: Tensors, inputs: Form) -> Form:
     """A tensor if `inputs` was one, else a tuple; shaped, typed and laid out as the inputs.
 
     Attributions of integers are of torch's default type.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -14,6 +14,8 @@ Tensors: TypeAlias = tuple[Tensor, ...]
 """The tensors that one model call takes, each with the examples along its first dimension."""
 
 Inputs: TypeAlias = Tensor | Tensors
+Form = TypeVar("Form", Tensor, Tensors, Inputs)
+"""One tensor or a tuple, whichever was given: what comes back has the same form."""
 Baselines: TypeAlias = Tensor | int | float | tuple[Tensor | int | float, ...] | None
 Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 FeatureMask: TypeAlias = Tensor | Tensors | None

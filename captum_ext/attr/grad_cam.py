@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from captum_ext._captum import GradientAttribution, compute_gradients, log_usage
 from captum_ext._tensors import format_inputs, format_output
-from captum_ext._typing import Inputs, Target, Tensors
+from captum_ext._typing import Form, Target, Tensors
 from captum_ext.attr.activations import (
     Candidate,
     Reading,
@@ -89,8 +89,8 @@ class GradCam(GradientAttribution):
 
     @log_usage()
     def attribute(
-        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
-    ) -> Any:
+        self, inputs: Form, target: Target = None, additional_forward_args: Any = None
+    ) -> Form:
         """The map of each image, at least 0 and alike over channels.
 
         Args:

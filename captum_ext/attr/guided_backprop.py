@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_ext._captum import GradientAttribution, compute_gradients, log_usage
 from captum_ext._tensors import format_inputs, format_output
-from captum_ext._typing import Inputs, Target, Tensors
+from captum_ext._typing import Form, Target, Tensors
 from captum_ext.attr.activations import ScoresOf, require_visible
 from captum_ext.attr.grad_cam import GradCam
 from captum_ext.score import Score
@@ -80,8 +80,8 @@ class GuidedGradCam(GradientAttribution):
 
     @log_usage()
     def attribute(
-        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None
-    ) -> Any:
+        self, inputs: Form, target: Target = None, additional_forward_args: Any = None
+    ) -> Form:
         """The map of each image; arguments as of `GradCam`."""
         tensors = format_inputs(inputs)
         cams = self.grad_cam.attribute(tensors, target, additional_forward_args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import format_baselines, format_inputs, format_output
-from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
+from captum_ext._typing import Baselines, FeatureMask, Form, Forward, Target, Tensors
 from captum_ext.mask import (
     DeletionTerm,
     Direction,
@@ -35,7 +35,7 @@ NOTHING = 1 / 512
 
 
 @dataclass(frozen=True)
-class MaskRun:
+class MaskRun(Generic[Form]):
     """What an optimization found, and its history.
 
     Args:
@@ -49,7 +49,7 @@ class MaskRun:
     (True, torch.Size([5, 1]))
     """
 
-    attributions: Any
+    attributions: Form
     descent: Descent
 
 
@@ -135,7 +135,7 @@ class MaskAttribution(GradientAttribution):
     @log_usage()
     def attribute(
         self,
-        inputs: Inputs,
+        inputs: Form,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
@@ -146,7 +146,7 @@ class MaskAttribution(GradientAttribution):
         max_forwards: int | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
-    ) -> Any:
+    ) -> Form:
         """How much of each feature the mask deletes, in [0, 1]; alike over an image's channels.
 
         Args:
@@ -183,7 +183,7 @@ class MaskAttribution(GradientAttribution):
 
     def optimize(
         self,
-        inputs: Inputs,
+        inputs: Form,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
@@ -194,7 +194,7 @@ class MaskAttribution(GradientAttribution):
         max_forwards: int | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
-    ) -> MaskRun:
+    ) -> MaskRun[Form]:
         """As ``attribute``, with the history: objective and evaluations of each iteration."""
         examples = format_inputs(inputs)
         n_iter = _count("n_iter", self.n_iter if n_iter is None else n_iter)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
+from torch import Tensor
 
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
-from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
+from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
 from captum_ext.path.placement import Placement, even
 from captum_ext.path.rules import riemann
@@ -66,6 +67,48 @@ class PathAttribution(GradientAttribution):
     def _steps(self, n_steps: int | None) -> tuple[Placement, int]:
         """The placement and the number of steps of a call with this ``n_steps``."""
         return self.placement or even, self.default_steps if n_steps is None else n_steps
+
+    @overload
+    def attribute(
+        self,
+        inputs: Form,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_steps: int | None = ...,
+        internal_batch_size: int | None = ...,
+        return_convergence_delta: Literal[False] = ...,
+        *,
+        method: str | None = ...,
+    ) -> Form: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Form,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_steps: int | None = ...,
+        internal_batch_size: int | None = ...,
+        *,
+        return_convergence_delta: Literal[True],
+        method: str | None = ...,
+    ) -> tuple[Form, Tensor]: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_steps: int | None = ...,
+        internal_batch_size: int | None = ...,
+        return_convergence_delta: bool = ...,
+        *,
+        method: str | None = ...,
+    ) -> Inputs | tuple[Inputs, Tensor]: ...
 
     @log_usage()
     def attribute(

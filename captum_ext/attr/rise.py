@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from captum_ext._captum import PerturbationAttribution, log_usage
 from captum_ext._memory import Halvable
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
-from captum_ext._typing import Baselines, Forward, Inputs, Target, Tensors
+from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.mask.advanced import RandomMasks
 from captum_ext.mask.random_masks import BLOCK
 from captum_ext.score import Score
@@ -50,6 +50,52 @@ class RISE(PerturbationAttribution):
     def get_name(self) -> str:
         """The method's name in the paper."""
         return "RISE"
+
+    @overload
+    def attribute(
+        self,
+        inputs: Form,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_masks: int = ...,
+        seed: int = ...,
+        perturbations_per_eval: int = ...,
+        show_progress: bool = ...,
+        return_standard_error: Literal[False] = ...,
+        tolerance: float | None = ...,
+    ) -> Form: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Form,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_masks: int = ...,
+        seed: int = ...,
+        perturbations_per_eval: int = ...,
+        show_progress: bool = ...,
+        *,
+        return_standard_error: Literal[True],
+        tolerance: float | None = ...,
+    ) -> tuple[Form, Form]: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = ...,
+        target: Target = ...,
+        additional_forward_args: Any = ...,
+        n_masks: int = ...,
+        seed: int = ...,
+        perturbations_per_eval: int = ...,
+        show_progress: bool = ...,
+        return_standard_error: bool = ...,
+        tolerance: float | None = ...,
+    ) -> Inputs | tuple[Inputs, Inputs]: ...
 
     @log_usage()
     @torch.no_grad()
