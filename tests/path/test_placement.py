@@ -34,7 +34,7 @@ def wave(t):
 
 def test_every_step_holds_the_same_share_of_the_total_variation():
     values = along(steep, wave)
-    places = EqualRise(n_probes=2000, floor=0.0)(values, n_steps=8)
+    places = EqualRise(n_probes=2000, floor=0.0, power=1.0)(values, n_steps=8)
     assert places.shape == (9, 2)
     fine = torch.linspace(0, 1, 80001, dtype=torch.float64)
     for k, total in enumerate([1.0, 4.0]):
