@@ -125,7 +125,7 @@ METHODS: Table[Method] = Table(
         "guided-grad-cam": _named(
             "Guided Grad-CAM", "captum_ext.attr.guided_backprop:GuidedGradCam"
         ),
-        "ig": _named("IG", "captum.attr:IntegratedGradients"),
+        "ig": _named("IG", "captum_ext.attr.catalog:integrated_gradients"),
         "guided-ig": _named("Guided IG", "captum_ext.attr:GuidedIG"),
         "blur-ig": _named("Blur IG", "captum_ext.attr:BlurIG"),
         "idgi-ig": _named("IDGI (IG)", "captum_ext.attr.catalog:idgi_ig"),

@@ -10,8 +10,9 @@ from captum_ext.attr.idgi import IDGI, path_of
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution, MaskRun
 from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
-from captum_ext.attr.path_attribution import PathAttribution, walk
+from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.attr.rise import RISE
+from captum_ext.attr.walk import walk
 
 __all__ = [
     "IDGI",

@@ -16,8 +16,9 @@ from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.configured import Configured, unwrapped
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
+from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.blur import GaussianBlur
-from captum_ext.path.placement import EqualRise
+from captum_ext.path import EqualRise, StraightLine, riemann
 from captum_ext.registry import METHODS, Method
 
 
@@ -87,6 +88,15 @@ def gradient_shap(model: Forward) -> Configured:
 def occlusion(model: Forward) -> Configured:
     """Occlusion by squares that overlap by half."""
     return Configured(Occlusion(model), sliding_window_shapes=_window, strides=_stride)
+
+
+def integrated_gradients(model: Forward) -> PathAttribution:
+    """IG from black by left Riemann sums, so that it shares its walk with IDGI.
+
+    Captum's ``IntegratedGradients`` with ``method="riemann_left"``; its default is another
+    quadrature.
+    """
+    return PathAttribution(model, StraightLine(), riemann)
 
 
 def idgi_ig(model: Forward) -> IDGI:

@@ -1,4 +1,4 @@
-"""`PathAttribution`: any path with any rule, under Captum's arguments; `walk`: several at once."""
+"""`PathAttribution`: any path with any rule, under Captum's arguments."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PathAttribution(GradientAttribution):
         self.rule = rule
         self.placement = placement
 
-    def _steps(self, n_steps: int | None) -> tuple[Placement, int]:
+    def steps(self, n_steps: int | None) -> tuple[Placement, int]:
         """The placement and the number of steps of a call with this ``n_steps``."""
         return self.placement or even, self.default_steps if n_steps is None else n_steps
 
@@ -153,7 +153,7 @@ class PathAttribution(GradientAttribution):
         """
         del method
         given = (inputs, baselines, target, additional_forward_args, n_steps, internal_batch_size)
-        (found,) = _walk([self], *given, return_convergence_delta)
+        (found,) = walked([self], *given, return_convergence_delta)
         return found
 
     def has_convergence_delta(self) -> bool:
@@ -171,84 +171,7 @@ class PathAttribution(GradientAttribution):
         return cls.__name__
 
 
-def walk(
-    methods: Sequence[PathAttribution],
-    inputs: Inputs,
-    baselines: Baselines = None,
-    target: Target = None,
-    additional_forward_args: Any = None,
-    n_steps: int | None = None,
-    internal_batch_size: int | None = None,
-    return_convergence_delta: bool = False,
-) -> list[Any]:
-    """What several path methods give, where methods that share a walk walk it once.
-
-    Methods share one if they have the same model, path, placement and number of steps, such as
-    `BlurIG` and `IDGI` over it, or `PathAttribution` with several rules. Each one's attributions
-    are bit for bit those of its own ``attribute``.
-
-    Args:
-        methods: `GuidedIG`, `BlurIG`, `IDGI` and `PathAttribution` in any order.
-        inputs: this and all else as for `PathAttribution.attribute`.
-
-    Returns:
-        What each method's ``attribute`` returns, in order.
-
-    Raises:
-        TypeError: for a method that is no `PathAttribution`, such as Captum's own.
-        ValueError, AssertionError: as ``attribute``.
-
-    >>> from captum_ext.path import StraightLine, important_direction, trapezoid
-    >>> def model(x):
-    ...     return x.square().sum(1)
-    >>> rules = (trapezoid, important_direction)
-    >>> methods = [PathAttribution(model, StraightLine(), rule) for rule in rules]
-    >>> walk(methods, torch.tensor([[3.0, 1.0]]), n_steps=10)
-    [tensor([[9., 1.]]), tensor([[9., 1.]])]
-    """
-    for method in methods:
-        if not isinstance(method, PathAttribution):
-            raise TypeError(
-                f"`methods` are path methods of captum_ext.attr, but got {type(method).__name__}: "
-                f"call its own `attribute`."
-            )
-    given = (inputs, baselines, target, additional_forward_args, n_steps, internal_batch_size)
-    found: dict[int, Any] = {}
-    for group in shared_walks(methods, n_steps):
-        credits = _walk([methods[k] for k in group], *given, return_convergence_delta)
-        found.update(zip(group, credits, strict=True))
-    return [found[k] for k in range(len(methods))]
-
-
-def shared_walks(methods: Sequence[Any], n_steps: int | None = None) -> list[list[int]]:
-    """Which methods, by position, share a walk of this many steps; one of no path is alone."""
-    groups: list[list[int]] = []
-    for k, method in enumerate(methods):
-        for group in groups:
-            if _share(methods[group[0]], method, n_steps):
-                group.append(k)
-                break
-        else:
-            groups.append([k])
-    return groups
-
-
-def _share(a: Any, b: Any, n_steps: int | None) -> bool:
-    if not (isinstance(a, PathAttribution) and isinstance(b, PathAttribution)):
-        return False
-    same_model = a.forward_func is b.forward_func and a.gradient_func is b.gradient_func
-    return same_model and _equal((a.path, *a._steps(n_steps)), (b.path, *b._steps(n_steps)))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    try:
-        return bool(a == b)
-    except Exception:
-        # A path of a user's own may hold tensors, which give no single answer.
-        return False
-
-
-def _walk(
+def walked(
     methods: Sequence[PathAttribution],
     inputs: Inputs,
     baselines: Baselines,
@@ -258,10 +181,10 @@ def _walk(
     internal_batch_size: int | None,
     return_convergence_delta: bool,
 ) -> list[Any]:
-    """What methods that share a walk give."""
+    """What methods that share a walk give, those of one model, path, placement and steps."""
     first_method = methods[0]
     path = first_method.path
-    placement, n_steps = first_method._steps(n_steps)
+    placement, n_steps = first_method.steps(n_steps)
     if n_steps < 1:
         raise ValueError(
             f"`n_steps` is the number of steps on the path, at least 1, but got {n_steps}."

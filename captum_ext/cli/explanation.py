@@ -17,6 +17,7 @@ from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.catalog import accepted
+from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.cli.errors import say
 from captum_ext.cli.options import Explain
 from captum_ext.curve import Curve
@@ -50,6 +51,7 @@ class Result:
         attributions: the map, (1, C, H, W); None if it failed.
         curves: by the names of ``SCORES``; empty if they can't be read.
         cost: of the map.
+        shared_with: the names of methods that the walk, and so its cost, was for too.
         descent: how its mask was optimized, if it has one.
         problem: why something of it is missing.
     """
@@ -58,6 +60,7 @@ class Result:
     attributions: Tensor | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    shared_with: tuple[str, ...] = ()
     descent: Descent | None = None
     problem: str | None = None
 
@@ -86,6 +89,7 @@ class Result:
             "seconds": round(self.cost.seconds, 3),
             "forwards": self.cost.forwards,
             "gradients": self.cost.gradients,
+            "shared_with": [*self.shared_with],
             "reason": self.problem,
         }
 
@@ -108,7 +112,6 @@ def attribute_all(
         target: the class to explain.
         settings: of the command.
     """
-    results = {}
     asked = AskedOnce(counted)
     chunk = settings.batch_size or default_chunk((image,))
     options = {
@@ -117,17 +120,47 @@ def attribute_all(
         "seed": settings.seed,
         "show_progress": True,
     }
+    results = {name: Result(labels[name]) for name in methods}
     with tqdm(unit=" evaluations", leave=False) as bar:
         counted.watch = bar.update
-        for name, method in methods.items():
-            bar.set_description(labels[name])
-            result = results[name] = Result(labels[name])
-            try:
-                credit = _explain(result, method, counted, image, target, options)
-                result.curves = _curves(asked, credit, image, target, settings)
-            except Exception as error:
-                result.problem = reason(error)
+        for group in shared_walks([*methods.values()]):
+            walkers = {name: methods[name] for k, name in enumerate(methods) if k in group}
+            bar.set_description(", ".join(labels[name] for name in walkers))
+            if len(walkers) > 1:
+                _explain_together(results, walkers, counted, image, target, options)
+            for name, method in walkers.items():
+                result = results[name]
+                try:
+                    credit = result.attributions
+                    if credit is None:
+                        credit = _explain(result, method, counted, image, target, options)
+                    result.curves = _curves(asked, credit, image, target, settings)
+                except Exception as error:
+                    result.problem = reason(error)
     return results
+
+
+def _explain_together(
+    results: Mapping[str, Result],
+    methods: Mapping[str, Configured],
+    counted: Counted,
+    image: Tensor,
+    target: int,
+    options: dict[str, Any],
+) -> None:
+    """The maps of methods that share a walk; none of them if one fails, which is told by itself."""
+    taken = accepted(next(iter(methods.values())), options)
+    label = ", ".join(results[name].label for name in methods)
+    try:
+        with _explaining(label, options["seed"], image, counted) as cost:
+            found = walk([*methods.values()], image, target=target, **taken)
+        maps = [_checked(credit) for credit in found]
+    except Exception:
+        return
+    for name, credit in zip(methods, maps, strict=True):
+        others = tuple(other for other in methods if other != name)
+        results[name].attributions, results[name].cost = credit, cost
+        results[name].shared_with = others
 
 
 def _explain(
@@ -141,24 +174,30 @@ def _explain(
     """The map, and the history of an optimized mask."""
     taken = accepted(method, options)
     inner = method.method
-    with (
-        told_warnings(result.label),
-        seeded(options["seed"], image.device),
-        quiet(),
-        measured(counted) as cost,
-    ):
+    with _explaining(result.label, options["seed"], image, counted) as cost:
         result.cost = cost
         if isinstance(inner, MaskAttribution):
             found = inner.optimize(image, target=target, **{**method.options, **taken})
             credit, result.descent = found.attributions, found.descent
         else:
             credit = method.attribute(image, target=target, **taken)
+    result.attributions = _checked(credit)
+    return result.attributions
+
+
+@contextmanager
+def _explaining(label: str, seed: int, image: Tensor, counted: Counted) -> Iterator[Cost]:
+    """All that surrounds an explanation: warnings said, the random state, and the cost."""
+    with told_warnings(label), seeded(seed, image.device), quiet(), measured(counted) as cost:
+        yield cost
+
+
+def _checked(credit: Any) -> Tensor:
     if not isinstance(credit, Tensor):
         raise TypeError(f"its attribution is not one map but {type(credit).__name__}")
     if not credit.isfinite().all():
         raise ValueError("its map holds nan or infinite values")
-    result.attributions = credit.detach()
-    return result.attributions
+    return credit.detach()
 
 
 @contextmanager

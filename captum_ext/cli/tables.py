@@ -49,7 +49,8 @@ def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> 
     """What ``explain`` prints: scores, costs and what went wrong, a line for each method.
 
     >>> row = {"method": "ig", "insertion": 0.5, "insertion_abs": None, "deletion": 0.25,
-    ...        "deletion_abs": None, "seconds": 1.0, "forwards": 2, "gradients": 3, "reason": None}
+    ...        "deletion_abs": None, "seconds": 1.0, "forwards": 2, "gradients": 3, "reason": None,
+    ...        "shared_with": []}
     >>> explained([row], {"ig": "IG"}).splitlines()[1].split()
     ['IG', '0.500', '-', '0.250', '-', '1.0', '2', '3']
     """
@@ -66,6 +67,12 @@ def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> 
         lines.append(
             line(labels[row["method"]], cells, 18, 12) + f"  {row['reason'] or ''}".rstrip()
         )
+    together = {
+        tuple(n for n in labels if n == row["method"] or n in row["shared_with"])
+        for row in table
+        if row["shared_with"]
+    }
+    lines += [shared_walk([labels[name] for name in names]) for names in sorted(together)]
     return "\n".join([*lines, *filter(None, (_in_words(row, labels) for row in table))])
 
 
@@ -78,6 +85,16 @@ def _in_words(row: Mapping[str, Any], labels: Mapping[str, str]) -> str | None:
     if lose is not None:
         parts.append(f"hiding the top {lose:.0%} halves it")
     return f"{labels[row['method']]}: {'; '.join(parts)}." if len(parts) == 2 else None
+
+
+def shared_walk(names: Sequence[str]) -> str:
+    """What a table says of methods that were walked at once.
+
+    >>> shared_walk(["IG", "IDGI (IG)"])
+    'IG and IDGI (IG) share a walk: its cost stands in each row, and was paid once.'
+    """
+    listed = ", ".join(names[:-1]) + f" and {names[-1]}"
+    return f"{listed} share a walk: its cost stands in each row, and was paid once."
 
 
 def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 
-from captum_ext.attr import IDGI, BlurIG, GuidedIG, PathAttribution, walk
+from captum_ext.attr import IDGI, BlurIG, Configured, GuidedIG, PathAttribution, walk
 from captum_ext.path import (
     EqualRise,
     FixedPath,
@@ -15,6 +15,7 @@ from captum_ext.path import (
     riemann,
     trapezoid,
 )
+from captum_ext.registry import METHODS
 from tests.attr.test_path_methods import Watched
 
 
@@ -78,6 +79,29 @@ def test_without_n_steps_each_method_walks_its_own_number(model, images):
     watched = Watched(model)
     walk([BlurIG(watched), PathAttribution(watched, StraightLine())], images, target=0)
     assert watched.gradients == 3 * (101 + 50)
+
+
+@pytest.mark.parametrize("n_steps", [2, 50])
+def test_the_commands_ig_is_captums_left_riemann_sum(n_steps, model, images):
+    ours = METHODS["ig"].make(model).attribute(images, target=1, n_steps=n_steps)
+    theirs = IntegratedGradients(model).attribute(
+        images, target=1, n_steps=n_steps, method="riemann_left"
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_configured_methods_share_a_walk_of_equal_steps(model, images):
+    watched = Watched(model)
+    blur_ig = BlurIG(watched, 4.0)
+    methods = [
+        Configured(blur_ig, n_steps=5),
+        Configured(IDGI(blur_ig), n_steps=5),
+        Configured(IDGI(blur_ig), n_steps=4),
+    ]
+    found = walk(methods, images, target=1)
+    assert watched.gradients == 3 * (6 + 4)
+    for method, credit in zip(methods, found, strict=True):
+        assert torch.equal(credit, method.attribute(images, target=1))
 
 
 def test_captums_own_method_is_refused(model, images):

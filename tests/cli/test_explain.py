@@ -99,11 +99,28 @@ def test_explain_writes_a_table_a_figure_and_json(folder, capsys):
     ]  # fmt: skip
 
 
-def test_evaluations_are_counted(folder):
+def test_evaluations_are_counted(folder, capsys):
     assert explain("--json", "t.json", "--methods", "ig,idgi-ig,blur-ig,idgi-guided-ig") == 0
     rows = {row["method"]: row for row in json.loads((folder / "t.json").read_text())["table"]}
     costs = {name: (row["gradients"], row["forwards"]) for name, row in rows.items()}
-    assert costs == {"ig": (2, 0), "idgi-ig": (2, 1), "blur-ig": (3, 0), "idgi-guided-ig": (2, 1)}
+    assert costs == {"ig": (2, 1), "idgi-ig": (2, 1), "blur-ig": (3, 0), "idgi-guided-ig": (2, 1)}
+    shared = {name: row["shared_with"] for name, row in rows.items() if row["shared_with"]}
+    assert shared == {"ig": ["idgi-ig"], "idgi-ig": ["ig"]}
+    assert "IG and IDGI (IG) share a walk" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["ig", "idgi-ig", "blur-ig", "idgi-blur-ig", "idgi-guided-ig"])
+def test_methods_that_share_a_walk_score_as_alone(name, folder):
+    assert explain("--json", "all.json") == 0
+    assert explain("--json", "one.json", "--methods", name) == 0
+    costs = ("seconds", "forwards", "gradients", "shared_with")
+    rows = [
+        {k: v for k, v in row.items() if k not in costs}
+        for file in ("all.json", "one.json")
+        for row in json.loads((folder / file).read_text())["table"]
+        if row["method"] == name
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_masks_show_their_history(folder):
