@@ -6,9 +6,21 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypedDict
 
 from torchmetrics import Metric
+
+
+class MetricOptions(TypedDict, total=False):
+    """What every metric hands on to `torchmetrics.Metric`, under its names there."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any] | None
+    distributed_available_fn: Callable[..., Any] | None
+    sync_on_compute: bool
+    compute_with_cache: bool
 
 
 class OpenMetric(Metric):

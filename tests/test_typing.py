@@ -5,9 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
+
+from captum_ext.metrics import AIC, ROAD, Insertion
+from captum_ext.metrics.information import aic_sic
+from captum_ext.metrics.perturbation import perturb, road
 
 ROOT = Path(__file__).parents[1]
 RIGHT = """
@@ -16,6 +21,8 @@ from torch import Tensor, nn, rand
 from typing_extensions import assert_type
 
 from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG, MaskRun, PathAttribution
+from captum_ext.curve import Curve
+from captum_ext.metrics import ROAD, SIC, Insertion, insertion, road, softmax_information_curve
 from captum_ext.path import StraightLine
 
 model = nn.Linear(2, 2)
@@ -40,6 +47,17 @@ assert_type(GradCam(model).attribute(images, 1), Tensor)
 assert_type(IGOS(model).attribute(several, n_iter=3), tuple[Tensor, ...])
 assert_type(IGOS(model).optimize(images), MaskRun[Tensor])
 assert_type(IGOS(model).optimize(several).attributions, tuple[Tensor, ...])
+
+metric = Insertion(model, n_steps=5, sync_on_compute=False)
+metric.update(images, maps, target=1)
+assert_type(metric.compute(), Tensor)
+assert_type(metric.curve(), Curve)
+Insertion.from_preset(model, "idgi", seed=1).update(several, several)
+ROAD(model, order="lerf").update(images, maps, 1)
+assert_type(insertion(model, images, maps, target=1, n_steps=5, base=0.5), Tensor)
+assert_type(road(model, images, maps, 1, percentages=[50]), Tensor)
+assert_type(softmax_information_curve(model, images, maps, level="entropy", preset="xrai"), Curve)
+SIC(model, seed=1).plot()
 """
 # Every line that ends in "wrong" is an error, and no other is.
 WRONG = """
@@ -47,6 +65,7 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn, rand
 
 from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG
+from captum_ext.metrics import ROAD, SIC, Insertion, accuracy_information_curve, deletion, road
 
 model = nn.Linear(2, 2)
 images = rand(1, 3, 8, 8)
@@ -62,6 +81,15 @@ RISE(model).attribute(images, masks=500)  # wrong
 GradCam(model).attribute(images, baselines=0)  # wrong
 GuidedIG(model).attribute(images, return_convergence_delta=True).sum()  # wrong
 GuidedIG(model).attribute((images,)).sum()  # wrong
+Insertion(model, steps=5)  # wrong
+Insertion(model).update(images, images, targets=1)  # wrong
+Insertion.from_preset(model, "idgi", steps=5)  # wrong
+deletion(model, images, images, steps=5)  # wrong
+deletion(model, images, images, n_steps="5")  # wrong
+road(model, images, images, percentage=[50])  # wrong
+ROAD(model, orders="lerf")  # wrong
+accuracy_information_curve(model, images, images, levels="entropy")  # wrong
+SIC(model, sync_on_compte=False)  # wrong
 """
 
 
@@ -97,6 +125,20 @@ def test_pyright_finds_what_is_wrong_in_a_script_and_nothing_else(scripts):
 
 def _run(command):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "of", "but"),
+    [
+        (perturb.Settings, Insertion, ()),
+        (road._Settings, ROAD, ()),
+        (aic_sic.Settings, AIC, ("level", "measured")),
+    ],
+)
+def test_functions_take_every_setting_of_their_class(settings, of, but):
+    """`but` for those that the function names itself, or has no use for."""
+    named = set(signature(of).parameters) - {"forward_func", "kwargs", *but}
+    assert set(settings.__annotations__) == named
 
 
 def test_the_types_are_shipped():

@@ -9,8 +9,10 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchvision.tv_tensors import BoundingBoxes
+from typing_extensions import Unpack
 
 from captum_ext._tensors import accumulation_dtype, moved
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.base.means import TableMetric
@@ -234,7 +236,9 @@ class Localization(TableMetric):
     REASONS = NoScore
     higher_is_better = None
 
-    def __init__(self, tolerance: float = 15.0, reduction: str = "sum", **kwargs: Any) -> None:
+    def __init__(
+        self, tolerance: float = 15.0, reduction: str = "sum", **kwargs: Unpack[MetricOptions]
+    ) -> None:
         if tolerance < 0:
             raise ValueError(f"`tolerance` is a distance in pixels, but got {tolerance}.")
         if reduction not in REDUCTIONS:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
 from captum_ext.metrics.base.borrowed import Borrowed
@@ -22,7 +23,7 @@ class CurveMetric(ScalarMetric):
     metric that was pickled needs `bind` before its next ``update``.
     """
 
-    def __init__(self, forward_func: Forward, **kwargs: Any) -> None:
+    def __init__(self, forward_func: Forward, **kwargs: Unpack[MetricOptions]) -> None:
         super().__init__(**kwargs)
         self.bind(forward_func)
 

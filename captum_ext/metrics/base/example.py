@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from captum_ext._tensors import accumulation_dtype, moved
-from captum_ext._torchmetrics import OpenMetric, is_gathered, state_names
+from captum_ext._torchmetrics import MetricOptions, OpenMetric, is_gathered, state_names
 
 
 class Reason(IntEnum):
@@ -64,7 +65,7 @@ class ExampleMetric(OpenMetric):
     codes: list[Tensor]
     identity: Tensor
 
-    def __init__(self, n_columns: int = 1, **kwargs: Any) -> None:
+    def __init__(self, n_columns: int = 1, **kwargs: Unpack[MetricOptions]) -> None:
         # The value is cheap, and a cached one would be stale after merge_state.
         super().__init__(**{"compute_with_cache": False, **kwargs})
         self._widths: dict[str, int] = {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, Interpolated
 from captum_ext.curve.bases import BaseLike
@@ -30,6 +31,16 @@ class NoCurve(Reason):
     LOW_SCORE = "original scores too low"
     NO_RISE = "base scores as high as the original"
     NO_INFORMATION = "base holds as much information as the original"
+
+
+class Settings(TypedDict, total=False):
+    """The settings of AIC and SIC by their names, but the level."""
+
+    preset: str | InformationProtocol
+    reduction: str | None
+    internal_batch_size: int | None
+    seed: int | None
+    base: BaseLike | None
 
 
 class _InformationCurve(CurveMetric):
@@ -55,7 +66,7 @@ class _InformationCurve(CurveMetric):
         internal_batch_size: int | None = None,
         seed: int | None = None,
         base: BaseLike | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[MetricOptions],
     ) -> None:
         how = find_protocol(preset, reduction, seed, base)
         measured = (level,) if measured is None else tuple(measured)

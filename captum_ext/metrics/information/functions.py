@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from torchmetrics import MetricCollection
+from typing_extensions import Unpack
 
-from captum_ext._typing import Forward
+from captum_ext._torchmetrics import MetricOptions
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve
-from captum_ext.metrics.information.aic_sic import AIC, SIC
+from captum_ext.metrics.information.aic_sic import AIC, SIC, Settings
 from captum_ext.metrics.information.protocol import LEVELS
 
 
+class _More(Settings, MetricOptions, total=False):
+    """What `information_metrics` hands on to each of its metrics."""
+
+
 def information_metrics(
-    forward_func: Forward, levels: Sequence[str] = LEVELS, **settings: Any
+    forward_func: Forward, levels: Sequence[str] = LEVELS, **settings: Unpack[_More]
 ) -> MetricCollection:
     """AIC and SIC at every level from one pass over the frames.
 
@@ -35,7 +41,16 @@ def information_metrics(
 
 
 def accuracy_information_curve(
-    forward_func: Forward, *data: Any, level: str = "ms_ssim", preset: Any = "idgi", **named: Any
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    *,
+    level: str = "ms_ssim",
+    **settings: Unpack[Settings],
 ) -> Curve:
     """AIC of a batch: (N, points) by image, or (1, bins) with the preset "idgi".
 
@@ -47,11 +62,21 @@ def accuracy_information_curve(
     >>> accuracy_information_curve(model, image, image, target=0).y.shape
     torch.Size([1, 100])
     """
-    return _curve_of(AIC, forward_func, data, level, preset, named)
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return _curve_of(AIC(forward_func, level, sync_on_compute=False, **settings), data)
 
 
 def softmax_information_curve(
-    forward_func: Forward, *data: Any, level: str = "ms_ssim", preset: Any = "idgi", **named: Any
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    *,
+    level: str = "ms_ssim",
+    **settings: Unpack[Settings],
 ) -> Curve:
     """SIC of a batch: (N, points) by image, or (1, bins) with the preset "idgi".
 
@@ -63,22 +88,10 @@ def softmax_information_curve(
     >>> softmax_information_curve(model, image, image, target=0, preset="xrai").y.shape
     torch.Size([1, 1001])
     """
-    return _curve_of(SIC, forward_func, data, level, preset, named)
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return _curve_of(SIC(forward_func, level, sync_on_compute=False, **settings), data)
 
 
-def _curve_of(
-    kind: type[AIC] | type[SIC],
-    forward_func: Forward,
-    data: tuple[Any, ...],
-    level: str,
-    preset: Any,
-    named: dict[str, Any],
-) -> Curve:
-    settings = {
-        name: named.pop(name)
-        for name in ("reduction", "internal_batch_size", "seed", "base")
-        if name in named
-    }
-    metric = kind(forward_func, level, preset, sync_on_compute=False, **settings)
-    metric.update(*data, **named)
+def _curve_of(metric: AIC | SIC, data: tuple[Any, ...]) -> Curve:
+    metric.update(*data)
     return metric.curve() if metric._how.n_bins else metric._curves()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve
-from captum_ext.metrics.perturbation.perturb import Perturbation, perturb
+from captum_ext.metrics.perturbation.perturb import Perturbation, Settings, perturb
 
 
 def insertion_curve(
@@ -19,7 +20,7 @@ def insertion_curve(
     target: Target = None,
     additional_forward_args: Any = None,
     feature_mask: FeatureMask = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Curve:
     """The probability of the target while features appear, best ranked first.
 
@@ -44,7 +45,7 @@ def deletion_curve(
     target: Target = None,
     additional_forward_args: Any = None,
     feature_mask: FeatureMask = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Curve:
     """The probability of the target while features vanish, best ranked first.
 
@@ -61,7 +62,16 @@ def deletion_curve(
     return perturb(how, forward_func, *data)[0]
 
 
-def insertion(*args: Any, **kwargs: Any) -> Tensor:
+def insertion(
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    **settings: Unpack[Settings],
+) -> Tensor:
     """Area under `insertion_curve` of each example, (N,); higher is better.
 
     >>> import torch
@@ -70,10 +80,20 @@ def insertion(*args: Any, **kwargs: Any) -> Tensor:
     >>> insertion(model, table, table, target=0, n_steps=2)
     tensor([0.3750], dtype=torch.float64)
     """
-    return insertion_curve(*args, **kwargs).area()
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return insertion_curve(forward_func, *data, **settings).area()
 
 
-def deletion(*args: Any, **kwargs: Any) -> Tensor:
+def deletion(
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    **settings: Unpack[Settings],
+) -> Tensor:
     """Area under `deletion_curve` of each example, (N,); lower is better.
 
     >>> import torch
@@ -82,4 +102,5 @@ def deletion(*args: Any, **kwargs: Any) -> Tensor:
     >>> deletion(model, table, table, target=0, n_steps=2)
     tensor([0.1250], dtype=torch.float64)
     """
-    return deletion_curve(*args, **kwargs).area()
+    data = (inputs, attributions, baselines, target, additional_forward_args, feature_mask)
+    return deletion_curve(forward_func, *data, **settings).area()

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.curve.bases import BaseLike
@@ -18,6 +19,7 @@ from captum_ext.metrics.perturbation.perturb import (
     NoCurve,
     Perturbation,
     Reference,
+    Settings,
     describe,
     perturb,
 )
@@ -30,6 +32,10 @@ IGOS = MappingProxyType({"n_steps": 50, "reference": GaussianBlur(51, 50.0)})
 RISE_INSERTION = MappingProxyType({"n_steps": 224, "reference": GaussianBlur(11, 5.0)})
 RISE_DELETION = MappingProxyType({"n_steps": 224, "reference": 0.0})
 IDGI = MappingProxyType({"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"})
+
+
+class _Changes(Settings, MetricOptions, total=False):
+    """What the constructors of `Insertion` and `Deletion` take beside the model."""
 
 
 class _PerturbationMetric(CurveMetric):
@@ -55,7 +61,7 @@ class _PerturbationMetric(CurveMetric):
         unit: str = "features",
         base: BaseLike | None = None,
         reading: str = "probability",
-        **kwargs: Any,
+        **kwargs: Unpack[MetricOptions],
     ) -> None:
         how = Perturbation(
             self.inserts,
@@ -77,7 +83,7 @@ class _PerturbationMetric(CurveMetric):
         self.add_state("n_feature_masks", torch.tensor(0), dist_reduce_fx="sum")
 
     @classmethod
-    def from_preset(cls, forward_func: Forward, preset: str, **changes: Any) -> Self:
+    def from_preset(cls, forward_func: Forward, preset: str, **changes: Unpack[_Changes]) -> Self:
         """The metric as a paper ran it.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -34,6 +34,20 @@ class NoCurve(Reason):
     NOT_FINITE_ATTRIBUTION = "attributions not finite"
     NOT_FINITE_ANSWER = "model's answer not finite"
     NO_ORIGINAL = "original scores 0"
+
+
+class Settings(TypedDict, total=False):
+    """The settings by their names, for signatures that hand them on."""
+
+    n_steps: int
+    relative: bool
+    reduction: str
+    reference: Reference
+    seed: int
+    internal_batch_size: int | None
+    unit: str
+    base: BaseLike | None
+    reading: str
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from captum_ext._tensors import format_inputs
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import FeatureMask, Forward, Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Curve, NoisyLinear, rank
@@ -31,6 +33,18 @@ class NoAnswer(Reason):
 
     NOT_FINITE_ATTRIBUTION = "attributions not finite"
     NOT_FINITE_ANSWER = "model's answer not finite"
+
+
+class _Settings(TypedDict, total=False):
+    """The settings of `ROAD` by their names."""
+
+    order: str
+    reading: str
+    percentages: Sequence[float]
+    reduction: str
+    seed: int
+    base: BaseLike | None
+    internal_batch_size: int | None
 
 
 class ROAD(CurveMetric):
@@ -74,7 +88,7 @@ class ROAD(CurveMetric):
         seed: int = 0,
         base: BaseLike | None = None,
         internal_batch_size: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[MetricOptions],
     ) -> None:
         for name, given, known in (
             ("order", order, ORDERS),
@@ -168,7 +182,15 @@ class ROAD(CurveMetric):
         }
 
 
-def road(forward_func: Forward, *data: Any, **settings: Any) -> Tensor:
+def road(
+    forward_func: Forward,
+    inputs: Inputs,
+    attributions: Inputs,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+    **settings: Unpack[_Settings],
+) -> Tensor:
     """`ROAD` of each example, (N,); arguments as of its ``update``, settings as of `ROAD`.
 
     >>> model = lambda x: torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], 1)
@@ -177,5 +199,5 @@ def road(forward_func: Forward, *data: Any, **settings: Any) -> Tensor:
     tensor([1.], dtype=torch.float64)
     """
     metric = ROAD(forward_func, sync_on_compute=False, **settings)
-    metric.update(*data)
+    metric.update(inputs, attributions, target, additional_forward_args, feature_mask)
     return metric._values()

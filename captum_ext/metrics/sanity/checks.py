@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from captum_ext._random import seeded
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.base.borrowed import Borrowed
@@ -55,7 +57,9 @@ class _SanityCheck(TableMetric):
     n_stages: Tensor
     seed: int = 0
 
-    def __init__(self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self, make_method: MakeMethod, similarity: Sequence[str], **kwargs: Unpack[MetricOptions]
+    ) -> None:
         names = check_names(similarity)
         super().__init__(len(names), **kwargs)
         self._borrowed, self.similarity, self._draws = Borrowed(make_method), names, False
@@ -205,7 +209,7 @@ class ParameterRandomization(_SanityCheck):
         initialize: Initializer = matched_normal,
         buffers: str = "keep",
         keep_maps: int = 4,
-        **kwargs: Any,
+        **kwargs: Unpack[MetricOptions],
     ) -> None:
         if order not in ("cascading", "independent"):
             raise ValueError(f'`order` is "cascading" or "independent", but got {order!r}.')

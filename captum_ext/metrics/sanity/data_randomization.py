@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+from typing_extensions import Unpack
 
+from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.sanity.checks import DEFAULT_SIMILARITY, _SanityCheck
@@ -38,7 +40,7 @@ class DataRandomization(_SanityCheck):
         self,
         make_method: MakeMethod,
         similarity: Sequence[str] = DEFAULT_SIMILARITY,
-        **kwargs: Any,
+        **kwargs: Unpack[MetricOptions],
     ) -> None:
         super().__init__(make_method, similarity, **kwargs)
 
