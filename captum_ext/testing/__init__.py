@@ -1,7 +1,8 @@
-"""The contract of attribution methods, for those of users' own: `check_attribution`."""
+"""The contract of methods and metrics, for those of users' own."""
 
 from captum_ext.testing.attribution import check_attribution
 from captum_ext.testing.case import AttributionCase
+from captum_ext.testing.metric import MetricCase, check_metric
 from captum_ext.testing.parametrize import parametrize_with_checks
 from captum_ext.testing.report import Check, ContractError, Outcome, Report
 
@@ -9,8 +10,10 @@ __all__ = [
     "AttributionCase",
     "Check",
     "ContractError",
+    "MetricCase",
     "Outcome",
     "Report",
     "check_attribution",
+    "check_metric",
     "parametrize_with_checks",
 ]

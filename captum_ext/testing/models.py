@@ -149,3 +149,21 @@ class Failing(Wrapped):
         if self.calls == self.at:
             raise RuntimeError("out of luck")
         return found
+
+
+class Counting(Wrapped):
+    """Counts calls."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        found: Tensor = self.net(x)
+        return found
+
+
+def softmaxed(inputs: Tensor) -> nn.Module:
+    """`network` with probabilities in the end."""
+    return nn.Sequential(network(inputs), nn.Softmax(1)).eval()

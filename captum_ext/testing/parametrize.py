@@ -7,10 +7,11 @@ from typing import Any
 
 from captum_ext.testing.attribution import checks_of
 from captum_ext.testing.case import AttributionCase
+from captum_ext.testing.metric import MetricCase, metric_checks_of
 from captum_ext.testing.report import FAILED, NOT_APPLICABLE, Check, ViolationError
 
 
-def parametrize_with_checks(cases: Mapping[str, AttributionCase]) -> Any:
+def parametrize_with_checks(cases: Mapping[str, AttributionCase | MetricCase]) -> Any:
     """A decorator of pytest: one test for every case and check, as the argument ``check``.
 
     What is not applicable is skipped with its reason. pytest is imported here alone.
@@ -24,7 +25,7 @@ def parametrize_with_checks(cases: Mapping[str, AttributionCase]) -> Any:
     """
     import pytest
 
-    pairs = [(name, case, check) for name, case in cases.items() for check in checks_of(case)]
+    pairs = [(name, case, check) for name, case in cases.items() for check in _checks(case)]
     return pytest.mark.parametrize(
         "check",
         [_bound(check, case) for _, case, check in pairs],
@@ -32,7 +33,11 @@ def parametrize_with_checks(cases: Mapping[str, AttributionCase]) -> Any:
     )
 
 
-def _bound(check: Check, case: AttributionCase) -> Callable[[], None]:
+def _checks(case: AttributionCase | MetricCase) -> tuple[Check, ...]:
+    return metric_checks_of(case) if isinstance(case, MetricCase) else checks_of(case)
+
+
+def _bound(check: Check, case: AttributionCase | MetricCase) -> Callable[[], None]:
     def ask() -> None:
         import pytest
 
