@@ -20,7 +20,7 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn, rand
 from typing_extensions import assert_type
 
-from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG, MaskRun, PathAttribution
+from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG, MaskRun, PathAttribution, walk
 from captum_ext.curve import Curve
 from captum_ext.metrics import ROAD, SIC, Insertion, insertion, road, softmax_information_curve
 from captum_ext.path import StraightLine
@@ -41,6 +41,10 @@ assert_type(
 )
 one = GuidedIG(model).attribute(images, return_convergence_delta=asked)
 assert_type(one, Tensor | tuple[Tensor, ...] | tuple[Tensor | tuple[Tensor, ...], Tensor])
+assert_type(walk([GuidedIG(model)], images), list[Tensor])
+assert_type(
+    walk([GuidedIG(model)], images, return_convergence_delta=True), list[tuple[Tensor, Tensor]]
+)
 assert_type(RISE(model).attribute(images), Tensor)
 assert_type(RISE(model).attribute(images, return_standard_error=True), tuple[Tensor, Tensor])
 assert_type(GradCam(model).attribute(images, 1), Tensor)
@@ -64,7 +68,7 @@ WRONG = """
 from captum.attr import IntegratedGradients
 from torch import Tensor, nn, rand
 
-from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG
+from captum_ext.attr import IDGI, IGOS, RISE, GradCam, GuidedIG, walk
 from captum_ext.metrics import ROAD, SIC, Insertion, accuracy_information_curve, deletion, road
 
 model = nn.Linear(2, 2)
@@ -78,6 +82,7 @@ IGOS(model, mask_size=28.5)  # wrong
 IGOS(model).attribute(images, n_iters=3)  # wrong
 IGOS(model).optimize(images).maps  # wrong
 RISE(model).attribute(images, masks=500)  # wrong
+walk([GuidedIG(model)], images, steps=3)  # wrong
 GradCam(model).attribute(images, baselines=0)  # wrong
 GuidedIG(model).attribute(images, return_convergence_delta=True).sum()  # wrong
 GuidedIG(model).attribute((images,)).sum()  # wrong

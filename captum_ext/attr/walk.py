@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
+
+from torch import Tensor
 
 from captum_ext._captum import Attribution
-from captum_ext._typing import Baselines, Inputs, Target
+from captum_ext._typing import Baselines, Form, Inputs, Target
 from captum_ext.attr.configured import unwrapped
 from captum_ext.attr.path_attribution import PathAttribution, walked
+
+
+@overload
+def walk(
+    methods: Sequence[Attribution],
+    inputs: Form,
+    baselines: Baselines = ...,
+    target: Target = ...,
+    additional_forward_args: Any = ...,
+    n_steps: int | None = ...,
+    internal_batch_size: int | None = ...,
+    return_convergence_delta: Literal[False] = ...,
+) -> list[Form]: ...
+
+
+@overload
+def walk(
+    methods: Sequence[Attribution],
+    inputs: Form,
+    baselines: Baselines = ...,
+    target: Target = ...,
+    additional_forward_args: Any = ...,
+    n_steps: int | None = ...,
+    internal_batch_size: int | None = ...,
+    *,
+    return_convergence_delta: Literal[True],
+) -> list[tuple[Form, Tensor]]: ...
+
+
+@overload
+def walk(
+    methods: Sequence[Attribution],
+    inputs: Inputs,
+    baselines: Baselines = ...,
+    target: Target = ...,
+    additional_forward_args: Any = ...,
+    n_steps: int | None = ...,
+    internal_batch_size: int | None = ...,
+    return_convergence_delta: bool = ...,
+) -> list[Any]: ...
 
 
 def walk(
