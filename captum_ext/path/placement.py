@@ -69,7 +69,10 @@ class EqualRise:
     "Good approximation by splines with variable knots II", 1974).
 
     Without ``n_steps`` it is 16 steps: with the probes 74 forward passes for IDGI, a gradient
-    counted as three. ``benchmarks/placement.py`` chose the defaults, and tells what they give.
+    counted as three. ``benchmarks/placement.py`` chose the defaults on 12 photographs. On 49 others
+    the mean (least) cosine to the map of 960 equal steps is then .970 (.772) for IDGI over IG and
+    .976 (.846) over Blur IG, where equal steps at twice (.886) and four times (.858) the cost
+    give less; Blur IG with ``power=0.5`` reaches .980 (.912), with 96 equal steps .938.
 
     Args:
         n_probes: intervals between the probes, at least 1. Costs one forward pass more.

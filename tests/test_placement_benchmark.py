@@ -1,0 +1,53 @@
+"""The benchmark of placed steps runs, goes on where it was stopped, and simulates what is built."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captum_ext.path import EqualRise
+from tests.conftest import small_net
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import placement
+
+    return placement
+
+
+def test_a_quick_run_tells_all_and_does_nothing_twice(bench, monkeypatch, tmp_path):
+    records = [{"file": f"{k}.png", "expected_class": 0} for k in range(3)]
+    for k, record in enumerate(records):
+        pixels = np.random.default_rng(k).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / record["file"])
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": records}))
+    monkeypatch.setattr(bench, "candidates", lambda: [bench.Candidate(4), bench.Candidate(2, 2)])
+    told = tmp_path / "told.json"
+    words = [str(tmp_path), "--quick", "--keep", str(tmp_path / "kept"), "--json", str(told)]
+    bench.main([*words, "--figure", str(tmp_path / "figure.png")], small_net().eval())
+    found = json.loads(told.read_text())
+    for path in bench.PATHS:
+        finest = [row for row in found["report"][path] if row["n"] == 24]
+        assert [row["cosine"] for row in finest] == [1, 1]
+        names = {row["placement"] for row in found["choose"][path]}
+        assert {"equal", "4 probes, variation, floor 0.02"} <= names
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    monkeypatch.setattr(bench, "walked", lambda *_: pytest.fail("a known walk was walked"))
+    bench.main(words, small_net().eval())
+    assert json.loads(told.read_text()) == found
+
+
+def test_the_chosen_candidate_is_the_librarys_default(bench):
+    def value(t):
+        return 1 / (1 + np.exp(-60 * (t - 0.37))) - 0.3 * np.exp(-(((t - 0.7) / 0.02) ** 2))
+
+    def values(places):
+        return torch.as_tensor(value(np.asarray(places)).reshape(len(places), -1))
+
+    places = bench.Candidate(12, 12, "power").places(value, 16)
+    np.testing.assert_allclose(EqualRise()(values, 16)[:, 0], places, atol=1e-4)
