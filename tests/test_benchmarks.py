@@ -38,3 +38,24 @@ def test_the_page_is_what_the_numbers_make(bench, tmp_path):
     found = json.loads((ROOT / "benchmarks" / "run.json").read_text())
     bench.write_page(found, tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_starts_of_masks_are_measured_once(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import mask_start
+
+    file = tmp_path / "rows.jsonl"
+    words = ["--json", str(file), "--half", "choose", "--quick", "--iterations", "1", "2"]
+    settings = ["--settings", "Grad-CAM", "Grad-CAM .5", "aligned .8"]
+    mask_start.main([*words, *settings[:3]], small_net())
+    first = file.read_text()
+    mask_start.main([*words, *settings], small_net())
+    assert file.read_text().startswith(first)
+    maps = [m for line in file.read_text().splitlines() for m in json.loads(line)["maps"]]
+    assert len(maps) == len({m["name"] for m in maps}) == 1 + 4 + 4
+    costs = {m["name"]: m["cost"] for m in maps}
+    # One gradient of Grad-CAM, and of each iteration 3 for each of 4 terms, at 3 passes each.
+    assert costs["Grad-CAM"] == 3
+    assert costs["Grad-CAM .5, 1"] >= 3 + 36
+    assert costs["Grad-CAM .5, 2"] == costs["Grad-CAM .5, 2, mean"] >= 3 + 72
+    assert "difference to Grad-CAM" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from captum_ext.attr.mask_attribution import MaskAttribution, MaskRun
 from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.attr.rise import RISE
+from captum_ext.attr.start import Start
 from captum_ext.attr.walk import walk
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MaskRun",
     "MeaningfulPerturbation",
     "PathAttribution",
+    "Start",
     "path_of",
     "register",
     "walk",

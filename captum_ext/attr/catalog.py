@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import signature
 from typing import Any
 
 from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Occlusion, Saliency
@@ -13,7 +12,7 @@ from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
 from captum_ext.attr.aligned import AlignedContribution
 from captum_ext.attr.blur_ig import BlurIG
-from captum_ext.attr.configured import Configured, unwrapped
+from captum_ext.attr.configured import Configured
 from captum_ext.attr.guided_ig import GuidedIG
 from captum_ext.attr.idgi import IDGI
 from captum_ext.attr.path_attribution import PathAttribution
@@ -118,23 +117,3 @@ def aligned(model: Forward) -> Configured:
     """Aligned contributions from the blurred image, in equal rises of the score."""
     method = AlignedContribution(IntegratedGradients(model), placement=EqualRise())
     return Configured(method, baselines=GaussianBlur(51, 50.0))
-
-
-def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that are set and that the method's ``attribute`` takes.
-
-    ``n_steps`` is for methods that integrate along a path, those with a convergence delta: an
-    optimized mask counts other steps under this name.
-
-    >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
-    {'n_steps': 5}
-    """
-    inner, chosen = unwrapped(method)
-    taken = signature(inner.attribute).parameters
-    # A mask method's n_steps is not a path's.
-    left_out = {*chosen, *(() if inner.has_convergence_delta() else ("n_steps",))}
-    return {
-        key: value
-        for key, value in options.items()
-        if key in taken and key not in left_out and value is not None
-    }

@@ -122,6 +122,27 @@ def unwrapped(method: Attribution) -> tuple[Attribution, dict[str, Any]]:
     return method, {}
 
 
+def accepted(method: Attribution, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that are set and that the method's ``attribute`` takes.
+
+    ``n_steps`` is for methods that integrate along a path, those with a convergence delta: an
+    optimized mask counts other steps under this name.
+
+    >>> from captum.attr import IntegratedGradients
+    >>> accepted(IntegratedGradients(len), {"n_steps": 5, "n_masks": 9, "seed": None})
+    {'n_steps': 5}
+    """
+    inner, chosen = unwrapped(method)
+    taken = signature(inner.attribute).parameters
+    # A mask method's n_steps is not a path's.
+    left_out = {*chosen, *(() if inner.has_convergence_delta() else ("n_steps",))}
+    return {
+        key: value
+        for key, value in options.items()
+        if key in taken and key not in left_out and value is not None
+    }
+
+
 def _called(option: Any, inputs: Inputs) -> Any:
     if isinstance(inputs, tuple):
         return tuple(option(x) for x in inputs)

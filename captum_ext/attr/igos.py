@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
+from captum_ext.attr.start import StartLike
 from captum_ext.classifier import ImageClassifier
 from captum_ext.mask import (
     L1,
@@ -80,6 +81,7 @@ class _IGOSMethod(MaskAttribution):
         noise_std: float = 0.2,
         step: Step | None = None,
         relative_weights: bool = False,
+        start: StartLike = None,
     ) -> None:
         super().__init__(
             forward_func,
@@ -92,6 +94,7 @@ class _IGOSMethod(MaskAttribution):
             n_iter=self.SETTINGS.n_iter,
             n_steps=self.SETTINGS.n_steps,
             relative_weights=relative_weights,
+            start=start,
         )
 
     @classmethod
@@ -164,6 +167,8 @@ class IGOS(_IGOSMethod):
             second and third classes of ten photographs I-GOS then deletes .024 +- .021 better and
             inserts .012 +- .039 better (n = 20, 1.96 standard errors) for 61 +- 66 evaluations
             more, and no map is empty, where 5 were.
+        start: where the masks begin, a `Start`, or the map or method of one; None is ones, the
+            paper's.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)

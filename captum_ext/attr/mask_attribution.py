@@ -13,6 +13,7 @@ from tqdm import tqdm
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, FeatureMask, Form, Forward, Target, Tensors
+from captum_ext.attr.start import Question, Start, StartLike
 from captum_ext.mask import (
     DeletionTerm,
     Direction,
@@ -74,6 +75,7 @@ class MaskAttribution(GradientAttribution):
             that a class of probability .04 is masked as one of .9 is; one evaluation more.
         multiply: what the map is 1 minus: the product of the "enlarged" masks, as the model sees
             it, or of the masks' "cells", enlarged afterwards.
+        start: where the masks begin, a `Start`, or the map or method of one; None is ones.
 
     >>> from captum_ext.mask import L1, TV, DeletionTerm, Gradient, InsertionTerm, MaskGrid, adam
     >>> images = torch.rand(2, 3, 16, 16)
@@ -106,6 +108,7 @@ class MaskAttribution(GradientAttribution):
         n_steps: int = 20,
         relative_weights: bool = False,
         multiply: Literal["enlarged", "cells"] = "enlarged",
+        start: StartLike = None,
     ) -> None:
         super().__init__(forward_func)
         self.grid = grid
@@ -119,6 +122,7 @@ class MaskAttribution(GradientAttribution):
         self.n_steps = n_steps
         self.relative_weights = relative_weights
         self.multiply = multiply
+        self.start = Start.of(start)
 
     def get_name(self) -> str:
         """The method's name in the papers."""
@@ -211,11 +215,17 @@ class MaskAttribution(GradientAttribution):
             internal_batch_size,
         )
         first: list[MaskState] = []
+        with score.borrowed():
+            problem = self._problem(score, grid, examples, baselines)
+        # The method of a start borrows the model by itself.
+        question = Question(
+            inputs, target, additional_forward_args, feature_mask, internal_batch_size, seed
+        )
+        begun = None if self.start is None else self.start.begun(problem, question)
         with (
             score.borrowed(),
             tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar,
         ):
-            problem = self._problem(score, grid, examples, baselines)
 
             def progress(iteration: int, here: MaskState) -> None:
                 if iteration == 0:
@@ -235,9 +245,12 @@ class MaskAttribution(GradientAttribution):
                 max_forwards,
                 progress,
                 spent=int(self.relative_weights),
+                start=None if begun is None else begun.masks,
             )
             maps = _deleted(problem, descent.masks, self.multiply)
         self._warn_of_nothing(maps, first[0], max_forwards)
+        if begun is not None:
+            maps = begun.shared(maps)
         return MaskRun(format_output(maps, inputs), descent)
 
     def _problem(
@@ -273,7 +286,8 @@ class MaskAttribution(GradientAttribution):
         deletions = [i for i, term in enumerate(self.terms) if isinstance(term, DeletionTerm)]
         if first.scores is not None and deletions:
             way = first.scores[deletions[0], empty]
-            which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
+            if self.start is None:
+                which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
             depends = way.shape[1] == 1 or bool((way != way[:, :1]).any())
         warnings.warn(
             f"nothing was deleted for {which}: {self._why_nothing(depends, max_forwards)}",

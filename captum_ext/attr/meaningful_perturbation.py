@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
+from captum_ext.attr.start import StartLike
 from captum_ext.mask import L1, TV, DeletionTerm, Gradient, MaskGrid, Noise, Step, adam
 
 __all__ = ["MeaningfulPerturbation"]
@@ -26,6 +27,7 @@ class MeaningfulPerturbation(MaskAttribution):
         step: how far a mask moves per iteration; None is Adam at rate 0.1.
         jitter: masked images are shifted by less than this many pixels.
         relative_weights: whether the weights are multiplied by the score of the input.
+        start: where the mask begins, a `Start`, or the map or method of one; None is ones.
 
     >>> import torch
     >>> images = torch.rand(1, 3, 16, 16)
@@ -47,6 +49,7 @@ class MeaningfulPerturbation(MaskAttribution):
         step: Step | None = None,
         jitter: int = 4,
         relative_weights: bool = False,
+        start: StartLike = None,
     ) -> None:
         super().__init__(
             forward_func,
@@ -59,4 +62,5 @@ class MeaningfulPerturbation(MaskAttribution):
             jitter=jitter,
             n_iter=300,
             relative_weights=relative_weights,
+            start=start,
         )

@@ -16,7 +16,7 @@ from captum_ext._memory import default_chunk
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
-from captum_ext.attr.catalog import accepted
+from captum_ext.attr.configured import accepted
 from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.cli.errors import say
 from captum_ext.cli.options import Explain

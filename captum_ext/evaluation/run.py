@@ -20,8 +20,7 @@ from captum_ext._memory import default_chunk
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Forward
-from captum_ext.attr.catalog import accepted
-from captum_ext.attr.configured import unwrapped
+from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.evaluation import processes

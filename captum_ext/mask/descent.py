@@ -59,8 +59,9 @@ def descend(
     max_forwards: int | None = None,
     progress: Progress | None = None,
     spent: int = 0,
+    start: Masks | None = None,
 ) -> Descent:
-    """Optimizes the masks of all examples from ones.
+    """Optimizes the masks of all examples.
 
     Args:
         problem: what is minimized.
@@ -72,6 +73,7 @@ def descend(
         max_forwards: most model evaluations of an example.
         progress: told the objective at each iteration.
         spent: model evaluations of each example so far, which count in the history and the limit.
+        start: the first masks, (N, masks, cells), in [0, 1]; None is ones.
 
     Raises:
         ValueError: if the objective is not a number, or ``max_forwards`` allows no iteration.
@@ -86,7 +88,7 @@ def descend(
     >>> found.masks.argmin(2).flatten()  # cell (1, 1) of 4 x 4
     tensor([5, 5])
     """
-    run = _Run(problem, direction, step, n_steps, seed, max_forwards, spent)
+    run = _Run(problem, direction, step, n_steps, seed, max_forwards, spent, start)
     return run.run(n_iter, progress)
 
 
@@ -116,13 +118,14 @@ class _Run:
         seed: int,
         max_forwards: int | None,
         spent: int,
+        start: Masks | None,
     ) -> None:
         self.problem, self.direction, self.step, self.seed = problem, direction, step, seed
         self.fractions = direction.fractions(n_steps)
         self.per_value = len(problem.terms) * len(self.fractions)
         self.most = _NO_LIMIT if max_forwards is None else max_forwards
         require_iteration(problem.terms, direction, n_steps, max_forwards, spent)
-        self.masks = problem.start()
+        self.masks = problem.start() if start is None else start
         self.state = step.start(self.masks)
         n, where = self.masks.shape[0], self.masks.device
         self.active = torch.arange(n, device=where)
@@ -157,13 +160,25 @@ class _Run:
         self.note(finite if here.value is None else finite & here.value.isfinite(), rows)
         # Of what is not finite no trial is made, until the device is asked.
         gradient = here.gradient.where(finite.view(-1, 1, 1), 0.0)
-        here = replace(here, gradient=gradient)
+        flat = self._flat(here)
+        here = replace(here, gradient=gradient.masked_fill(flat, 0.0))
         self.spent[rows] += _PER_GRADIENT * self.per_value
         left = (self.most - self.spent[rows]) // self.per_value
         state = tuple(s[rows] for s in self.state)
         result = self.step(here, _Objective(self, rows, sample), state, left)
         self.spent[rows] += result.trials * self.per_value
-        return here, result
+        return here, _at_ones(result, flat)
+
+    def _flat(self, here: MaskState) -> Tensor:
+        """Which masks begin where no cell changes the scores, (M, 1, 1).
+
+        The regularizers alone would lead these to ones, in more iterations than there are, and
+        what is left of the start would look like a map of a model that ignores its inputs.
+        """
+        flat = torch.zeros_like(here.masks[:, :1, :1], dtype=torch.bool)
+        if self.iteration > 0 or here.data is None:
+            return flat
+        return (here.data == 0).flatten(1).all(1).view_as(flat)
 
     def note(self, finite: Tensor, rows: Tensor) -> None:
         """Remembers of which examples something was not finite, for when the device is asked."""
@@ -216,6 +231,13 @@ class _Run:
                 torch.zeros_like(self.spent).index_copy(0, rows, result.trials),
             )
         )
+
+
+def _at_ones(result: StepResult, flat: Tensor) -> StepResult:
+    value = result.value
+    if value is not None:
+        value = value.masked_fill(flat.flatten(), torch.nan)
+    return replace(result, masks=result.masks.masked_fill(flat, 1.0), value=value)
 
 
 class _Objective:

@@ -177,6 +177,31 @@ class FeatureGroups:
         )
 
 
+def read(grid: Grid, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N cells"]:
+    """The mean that each cell finds in maps of the inputs' shape; 0 for cells an example lacks.
+
+    A feature counts by how much of it is the cell's: the weights are those of ``grid.enlarge``.
+
+    >>> images = (torch.zeros(1, 1, 1, 3),)
+    >>> read(MaskGrid((1, 2)), (torch.tensor([[[[3.0, 1.5, 0.0]]]]),), images)
+    tensor([[2.5000, 0.5000]])
+    """
+    x = inputs[0]
+    with torch.enable_grad():
+        cells = x.new_zeros(x.shape[0], grid.count(inputs)).requires_grad_()
+        enlarged = grid.enlarge(cells, inputs)
+        # Enlarging is linear, so that its gradient is its transpose, whatever the grid.
+        sums, weights = (
+            torch.autograd.grad(
+                torch.stack([(e * m).sum() for e, m in zip(enlarged, of, strict=True)]).sum(),
+                cells,
+                retain_graph=True,
+            )[0]
+            for of in (maps, tuple(torch.ones_like(m) for m in maps))
+        )
+    return sums / torch.where(weights > 0, weights, 1.0)
+
+
 def enlarge(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """A mask (N, 1, h, w) at another size, bilinear with aligned corners."""
     if mask.shape[-2:] == size:

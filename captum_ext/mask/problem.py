@@ -66,10 +66,11 @@ class MaskProblem:
         """How many masks each example has."""
         return 1 + max(max(term.masks) for term in self.terms)
 
-    def start(self) -> Tensor:
-        """Masks that keep everything, (N, masks, cells)."""
+    def start(self, deleted: Shaped[Tensor, "N cells"] | None = None) -> Masks:
+        """Masks that keep everything, or all but what is deleted, all masks alike."""
         x = self.inputs[0]
-        return x.new_ones(x.shape[0], self.n_masks, self.grid.count(self.inputs))
+        ones = x.new_ones(x.shape[0], self.n_masks, self.grid.count(self.inputs))
+        return ones if deleted is None else ones - deleted.to(x).unsqueeze(1)
 
     def sample(self, fractions: Sequence[float], *keys: int) -> Sample:
         """What is random in the objective, the same for all examples: ``keys`` alone decide it."""

@@ -9,8 +9,7 @@ from torch import nn
 from captum_ext._captum import Attribution
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
-from captum_ext.attr.catalog import accepted
-from captum_ext.attr.configured import unwrapped
+from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.cli.errors import CallError, WorkError, say
 from captum_ext.cli.options import Settings
 from captum_ext.registry import METHODS
