@@ -134,8 +134,9 @@ def test_a_folder_of_transformers_is_read(tmp_path):
     torch.testing.assert_close(seen_by(read.model.model, read, picture()), expected)
     other = ImageClassifier.from_transformers(tmp_path, weights=None)
     assert not torch.equal(*(one.model.model.classifier.weight for one in (other, read)))
-    torch.save(network.state_dict(), tmp_path / "mine.pth")
-    loaded = ImageClassifier.from_transformers(tmp_path, weights=str(tmp_path / "mine.pth"))
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    loaded = ImageClassifier.from_transformers(tmp_path, weights=str(tmp_path / "mine.safetensors"))
     assert torch.equal(*(one.model.model.classifier.weight for one in (loaded, read)))
 
 

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from captum_ext._weights import load_weights, misfit, read_state
+from captum_ext._weights import _SAFE_TORCH, load_weights, misfit, read_state
+
+PICKLES = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH,
+    reason="this torch does not read pickled files safely",
+)
 
 
+@PICKLES
 def test_a_checkpoint_may_hold_the_state_dict(tmp_path):
     net = nn.Linear(2, 1)
     torch.save({"epoch": 3, "state_dict": net.state_dict()}, tmp_path / "a.ckpt")
@@ -17,6 +23,7 @@ def test_a_checkpoint_may_hold_the_state_dict(tmp_path):
     assert torch.equal(other.weight, net.weight)
 
 
+@PICKLES
 @pytest.mark.parametrize(
     ("content", "words"),
     [
