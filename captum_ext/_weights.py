@@ -143,9 +143,7 @@ def _safetensors(file: Path) -> State:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise ImportError(
-            f"`weights` {file} needs the extra `safetensors`: pip install 'captum_ext[safetensors]'"
-        ) from None
+        raise ImportError(f"`weights` {file} needs safetensors: pip install safetensors") from None
     try:
         state: State = load_file(file)
     except Exception as error:

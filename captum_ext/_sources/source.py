@@ -107,11 +107,11 @@ def needed(module: str, extra: str, what: str) -> Any:
     >>> needed("captum_ext.nonesuch", "demo", "A network")
     Traceback (most recent call last):
     ...
-    ImportError: A network is in the extra `demo`: pip install 'captum_ext[demo]'
+    ImportError: A network is in the extra `demo`: pip install '.[demo]' in the project's folder
     """
     try:
         return import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"{what} is in the extra `{extra}`: pip install 'captum_ext[{extra}]'"
+            f"{what} is in the extra `{extra}`: pip install '.[{extra}]' in the project's folder"
         ) from error

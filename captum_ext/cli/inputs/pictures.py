@@ -278,5 +278,7 @@ def coffee() -> Image.Image:
     try:
         from skimage import data
     except ImportError as error:
-        raise CallError("without IMAGE the extra `demo` is needed: captum_ext[demo].") from error
+        raise CallError(
+            "without IMAGE the picture is scikit-image's: pip install scikit-image, or name one."
+        ) from error
     return Image.fromarray(data.coffee())

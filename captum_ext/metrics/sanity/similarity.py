@@ -68,8 +68,8 @@ def histograms(maps: Tensor) -> Tensor:
         from skimage.feature import hog as histogram
     except ImportError as error:
         raise ImportError(
-            "The similarity 'hog' needs scikit-image: pip install 'captum_ext[demo]', or leave "
-            "it out of `similarity`."
+            "The similarity 'hog' needs scikit-image: pip install scikit-image, or leave it out of "
+            "`similarity`."
         ) from error
     cell = max(1, min(16, min(maps.shape[2:]) // 3))
     pictures = absolute_map(maps).cpu().numpy()
