@@ -135,6 +135,9 @@ METHODS: Table[Method] = Table(
         "igos": _named("I-GOS", "captum_ext.attr:IGOS"),
         "igos+": _named("iGOS+", "captum_ext.attr:IGOSPlus"),
         "igos++": _named("iGOS++", "captum_ext.attr:IGOSPlusPlus"),
+        "igos++-grad-cam": _named(
+            "iGOS++ from Grad-CAM", "captum_ext.attr.catalog:igos_plus_plus_from_grad_cam"
+        ),
         "mask": _named("Mask", "captum_ext.attr:MeaningfulPerturbation"),
         "rise": _named("RISE", "captum_ext.attr:RISE"),
     },

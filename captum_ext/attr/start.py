@@ -62,7 +62,9 @@ class Start:
     Args:
         credit: attributions of the inputs' shape, or with one channel (a tuple for a tuple of
             inputs), or an attribution method.
-        depth: how much is deleted where credit is largest, in (0, 1].
+        depth: how much is deleted where credit is largest, in (0, 1]. From Grad-CAM, .8 inserts
+            better than .5 on 11 photographs (4 iterations of iGOS++: .691 and .635 under blur
+            and black, against .682 and .603) and deletes alike (.120, .114).
         share: how much of the result is this credit, scaled to [0, 1], and not 1 - mask, in
             [0, 1).
 
@@ -81,7 +83,7 @@ class Start:
     """
 
     credit: Any
-    depth: float = 0.5
+    depth: float = 0.8
     share: float = 0.0
 
     def __post_init__(self) -> None:
