@@ -204,7 +204,8 @@ def require_scores(output: Any, n_examples: int) -> Tensor:
     if output.dim() == 0 or output.shape[0] != n_examples:
         raise ValueError(
             f"`forward_func` must return one row per example, but gave shape "
-            f"{tuple(output.shape)} for {n_examples} examples."
+            f"{tuple(output.shape)} in a call of {n_examples} rows, in which an example may stand "
+            "at several points."
         )
     return output
 

@@ -309,7 +309,7 @@ class Score:
         if selected[0].numel() != 1:
             raise AssertionError(
                 f"`target` must choose one output per example, but {self.target!r} leaves shape "
-                f"{tuple(selected.shape)}: pass the class to explain."
+                f"{_by_example(selected)}: pass the class to explain."
             )
         # A copy: a model may give the same tensor, written anew, at every call.
         return selected.reshape(-1).to(accumulation_dtype(self.device), copy=True)
@@ -435,6 +435,11 @@ def _check_target_length(target: Target, n_examples: int) -> None:
         )
 
 
+def _by_example(output: Tensor) -> str:
+    """A shape with N rows, as the caller sees it: a model call holds several points of each."""
+    return str(("N", *output.shape[1:])).replace("'", "")
+
+
 def _check_target(output: Tensor, target: Target) -> None:
     """A wrong target is Captum's AssertionError, before a device fails on it."""
     for index in target if isinstance(target, list) else [target]:
@@ -446,6 +451,6 @@ def _check_target(output: Tensor, target: Target) -> None:
         )
         if target is not None and not fits:
             raise AssertionError(
-                f"`target` must index the model's output of shape {tuple(output.shape)}, "
+                f"`target` must index the model's output of shape {_by_example(output)}, "
                 f"but got {index!r}."
             )

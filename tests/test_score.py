@@ -8,6 +8,7 @@ import torch
 
 from captum_ext._memory import default_chunk
 from captum_ext._tensors import format_inputs, fresh
+from captum_ext.attr import GuidedIG
 from captum_ext.score import Score
 
 
@@ -121,3 +122,12 @@ def test_arrays_and_tensors_in_arguments_are_copied_however_deep():
     copied["a"].pop()
     assert given["a"][0] == given["a"][1][0] == given["a"][1][1].a == 1
     assert copied["b"] is given["b"]
+
+
+def test_messages_speak_of_the_examples_that_were_given():
+    """Not of the rows of a model call, which holds an example at many points."""
+    method = GuidedIG(torch.nn.Linear(4, 3))
+    with pytest.raises(AssertionError, match=r"of shape \(N, 3\), but got 7"):
+        method.attribute(torch.rand(2, 4), target=7, n_steps=20)
+    with pytest.raises(AssertionError, match=r"None leaves shape \(N, 3\)"):
+        method.attribute(torch.rand(2, 4), n_steps=20)
