@@ -4,12 +4,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from captum_ext._weights import _SAFE_TORCH
 from tests import shapes
 
 shapes.install()
 
 # The evidence of small networks is weak, and masks of few iterations may delete nothing.
 WEAK_EVIDENCE = pytest.mark.filterwarnings("ignore:nothing was deleted")
+PICKLES = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH,
+    reason="this torch does not read pickled files safely, and they are refused",
+)
 OWN_START = pytest.mark.filterwarnings("ignore:`baselines` is ignored. BlurPath")
 
 

@@ -13,6 +13,7 @@ from torchvision.models._api import WeightsEnum
 
 from captum_ext.cli import main
 from captum_ext.cli.inputs.models import load_model
+from tests.conftest import PICKLES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
 
@@ -38,6 +39,7 @@ def _random(monkeypatch, *args, **kwargs):
     return models.get_model("mobilenet_v3_small").state_dict()
 
 
+@PICKLES
 def test_every_recipe_runs(offline):
     found = {"picture": Image.open("photo.png", formats=["PNG"])}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -6,12 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from captum_ext._weights import _SAFE_TORCH, load_weights, misfit, read_state
-
-PICKLES = pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH,
-    reason="this torch does not read pickled files safely",
-)
+from captum_ext._weights import load_weights, misfit, read_state
+from tests.conftest import PICKLES
 
 
 @PICKLES

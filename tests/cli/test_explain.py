@@ -13,6 +13,7 @@ from captum_ext.cli.explanation import Result
 from captum_ext.cli.inputs.models import load_model, name_of, predict
 from captum_ext.cli.tables import explained
 from captum_ext.curve import Curve
+from tests.conftest import PICKLES
 
 FACTORY = """
 import torch
@@ -237,8 +238,10 @@ def test_a_decompression_bomb(folder, capsys, monkeypatch):
         (["--model", "torchvision:nonesuch"], "`name` is a model that torchvision"),
         (["--model", "torchvision:resnet18", "--weights", "gone.pth"], "`weights` of resnet18"),
         (["--weights", "gone.pth"], "gone.pth does not exist"),
-        (["--weights", "image.png"], "`weights` is a file that torch.load"),
-        (["--weights", "other.pth"], "`weights` must fit the model"),
+        pytest.param(
+            ["--weights", "image.png"], "`weights` is a file that torch.load", marks=PICKLES
+        ),
+        pytest.param(["--weights", "other.pth"], "`weights` must fit the model", marks=PICKLES),
     ],
 )
 def test_a_wrong_call_gets_one_sentence_and_leaves_no_file(arguments, words, folder, capsys):
@@ -251,6 +254,7 @@ def test_a_wrong_call_gets_one_sentence_and_leaves_no_file(arguments, words, fol
     assert after == before
 
 
+@PICKLES
 def test_weights_from_a_file_are_used(folder, capsys):
     sys.path.insert(0, str(folder))
     import mine
