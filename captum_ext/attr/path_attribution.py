@@ -66,7 +66,11 @@ class PathAttribution(GradientAttribution):
 
     def steps(self, n_steps: int | None) -> tuple[Placement, int]:
         """The placement and the number of steps of a call with this ``n_steps``."""
-        return self.placement or even, self.default_steps if n_steps is None else n_steps
+        placement = self.placement or even
+        if n_steps is None:
+            # What spends its steps where they pay needs fewer.
+            n_steps = getattr(placement, "default_steps", self.default_steps)
+        return placement, n_steps
 
     @overload
     def attribute(
@@ -133,7 +137,8 @@ class PathAttribution(GradientAttribution):
                 tuple of ints for all examples, or a list or 1-D tensor with one per example.
             additional_forward_args: further arguments of the model, one or a tuple; a tensor
                 with N rows follows its examples, all else is passed as it is.
-            n_steps: steps on the path, at least 1; None is the paper's number.
+            n_steps: steps on the path, at least 1; None is the paper's number, or
+                the placement's.
             internal_batch_size: examples per model call. None lets the library choose: as many
                 as suit the device, never fewer than N. The result does not depend on it.
             return_convergence_delta: also return the completeness error.

@@ -10,6 +10,7 @@ from typing import Any
 
 from captum_ext._text import line, number
 from captum_ext.evaluation import Evaluation, write_report
+from captum_ext.evaluation.cost import shared_walk
 from captum_ext.evaluation.export import write_csv, write_parquet
 from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
 from captum_ext.evaluation.store.folder import ResultFolder
@@ -85,16 +86,6 @@ def _in_words(row: Mapping[str, Any], labels: Mapping[str, str]) -> str | None:
     if lose is not None:
         parts.append(f"hiding the top {lose:.0%} halves it")
     return f"{labels[row['method']]}: {'; '.join(parts)}." if len(parts) == 2 else None
-
-
-def shared_walk(names: Sequence[str]) -> str:
-    """What a table says of methods that were walked at once.
-
-    >>> shared_walk(["IG", "IDGI (IG)"])
-    'IG and IDGI (IG) share a walk: its cost stands in each row, and was paid once.'
-    """
-    listed = ", ".join(names[:-1]) + f" and {names[-1]}"
-    return f"{listed} share a walk: its cost stands in each row, and was paid once."
 
 
 def _compared(found: Evaluation, labels: Mapping[str, str], against: str) -> list[str]:

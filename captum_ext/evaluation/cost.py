@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +126,16 @@ def watched(forward_func: Forward) -> Iterator[Cost]:
         cost.seconds = time.perf_counter() - start
         for hook in hooks:
             hook.remove()
+
+
+def shared_walk(names: Sequence[str]) -> str:
+    """What a table says of methods that were walked at once.
+
+    >>> shared_walk(["IG", "IDGI (IG)"])
+    'IG and IDGI (IG) share a walk: its cost stands in each row, and was paid once.'
+    """
+    listed = ", ".join(names[:-1]) + f" and {names[-1]}"
+    return f"{listed} share a walk: its cost stands in each row, and was paid once."
 
 
 def _finish_work() -> None:

@@ -23,8 +23,9 @@ from captum_ext._typing import Forward
 from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
+from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.evaluation import processes
-from captum_ext.evaluation.cost import Cost, watched
+from captum_ext.evaluation.cost import Cost, shared_walk, watched
 from captum_ext.evaluation.data.earlier import Earlier
 from captum_ext.evaluation.data.examples import Data, count, groups, is_indexed
 from captum_ext.evaluation.data.failures import stop_unless_its_own
@@ -136,6 +137,8 @@ def evaluate(
             tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names
         )
         found.notes += store.remarks
+        together = [[[*methods][k] for k in one] for one in shared_walks([*methods.values()])]
+        found.notes += [shared_walk(group) for group in together if len(group) > 1]
         return found
 
 
@@ -152,6 +155,19 @@ class _Job:
     internal_batch_size: int | None
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
+    lacking: list[str] = field(default_factory=list)
+    """Methods that the group at hand still lacks."""
+    brought: dict[tuple[str, tuple[int, ...]], tuple[Tensor, Cost]] = field(default_factory=dict)
+    """Maps of the group at hand that the walk of another method brought, by method and examples."""
+
+    def sharing(self, name: str) -> list[str]:
+        """The methods that lack and share a walk with this one, itself among them."""
+        among = [one for one in self.methods if one == name or one in self.lacking]
+        for places in shared_walks([self.methods[one] for one in among]):
+            group = [among[k] for k in places]
+            if name in group:
+                return group
+        return [name]
 
 
 def _work(
@@ -191,9 +207,12 @@ def _work(
             continue
         screened = screen(job.forward_func, group, job.only_correct, job.unlabeled)
         seen = [_seen(one) for one in screened]
+        job.lacking[:] = lacking
+        job.brought.clear()
         for name in lacking:
             tell(name, n_done, n_groups * len(job.methods))
             store.add(number, name, seen, _results(job, name, screened))
+            job.lacking.remove(name)
             n_done += 1
     if not is_indexed(data):
         earlier.check_all_met(is_mine)
@@ -262,7 +281,27 @@ def _one_by_one(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]
 
 
 def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cost]:
-    method = job.methods[name]
+    """The maps, which the walk of another method may have brought, and what the walk took."""
+    examples = tuple(one.example.position for one in batch)
+    if (name, examples) not in job.brought:
+        together = job.sharing(name)
+        try:
+            maps, cost = _attribute_all(job, together, batch)
+        except Exception as error:
+            # One of them may spoil it for all.
+            if len(together) == 1:
+                raise
+            stop_unless_its_own(error, f"{name} of example {examples[0]}")
+            together = [name]
+            maps, cost = _attribute_all(job, together, batch)
+        for one, credit in zip(together, maps, strict=True):
+            job.brought[one, examples] = credit, cost
+    return job.brought.pop((name, examples))
+
+
+def _attribute_all(job: _Job, names: list[str], batch: list[Screened]) -> tuple[list[Tensor], Cost]:
+    """The maps of a method, or of several that share a walk."""
+    methods = [job.methods[name] for name in names]
     images = torch.stack([one.image for one in batch])
     chunk = max(job.internal_batch_size or default_chunk((images,)), len(batch))
     options = {
@@ -273,15 +312,23 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cos
     }
     target = torch.tensor([one.target for one in batch], device=images.device)
     with seeded(job.seed, images.device) as drawn, quiet(), watched(job.forward_func) as cost:
-        credit = method.attribute(images, target=target, **accepted(method, options))
+        taken = accepted(methods[0], options)
+        if len(methods) > 1:
+            credits = walk(methods, images, target=target, **taken)
+        else:
+            credits = [methods[0].attribute(images, target=target, **taken)]
         if drawn():
             # From the global state: what an example gets would depend on those beside it.
-            job.drawing.add(name)
+            job.drawing.update(names)
+    return [_per_image(credit, images) for credit in credits], cost
+
+
+def _per_image(credit: Any, images: Tensor) -> Tensor:
     if isinstance(credit, Tensor) and credit.dim() == 4 and credit.shape[2:] != images.shape[2:]:
         credit = enlarged(credit.sum(1, keepdim=True), images)
     if not isinstance(credit, Tensor) or len(credit) != len(images):
         raise ValueError(f"its attribution is not one map per image but {type(credit).__name__}")
-    return credit.detach(), cost
+    return credit.detach()
 
 
 def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n: int) -> Result:

@@ -16,9 +16,10 @@ from captum.attr import (
 from torch.utils.data import DataLoader, TensorDataset
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG
+from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG, PathAttribution
 from captum_ext.evaluation import evaluate, write_report
 from captum_ext.metrics import Insertion, Localization
+from captum_ext.path import StraightLine
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
 
@@ -45,6 +46,31 @@ def test_model_evaluations_are_counted_per_image(net):
     rows = {row["method"]: row for row in run(net).records}
     assert (rows["gradient"]["forwards"], rows["gradient"]["gradients"]) == (0, 1)
     assert (rows["ig"]["forwards"], rows["ig"]["gradients"]) == (0, 4)
+
+
+def test_methods_that_share_a_walk_give_what_they_give_alone(net):
+    def broken(here, there):
+        raise ValueError("no rule")
+
+    def made(model):
+        paths = {"blur": BlurIG(model, 3.0), "idgi": IDGI(BlurIG(model, 3.0))}
+        paths["bad"] = PathAttribution(model, StraightLine(), broken)
+        paths["line"] = PathAttribution(model, StraightLine())
+        return {name: Configured(method, n_steps=3) for name, method in paths.items()}
+
+    together = run(net, how=made(net))
+    rows = {row["method"]: row for row in together.records}
+    assert [(rows[name]["gradients"], rows[name]["forwards"]) for name in ("blur", "idgi")] == [
+        (4, 1), (4, 1)
+    ]  # fmt: skip
+    assert any(note.startswith("blur and idgi share a walk") for note in together.notes)
+    for name, method in made(net).items():
+        alone = run(net, how={name: method})
+        for column, by_method in alone.values.items():
+            assert torch.equal(by_method[name].nan_to_num(-1),
+                               together.values[column][name].nan_to_num(-1))  # fmt: skip
+    assert together.values["insertion"]["bad"].isnan().all()
+    assert together.values["insertion"]["line"].isfinite().all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 8])

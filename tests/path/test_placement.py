@@ -194,6 +194,12 @@ def test_what_is_no_placement_is_refused(bad, said, model):
         BlurIG(model, placement=bad)
 
 
+def test_without_n_steps_placed_steps_are_few(model, images):
+    watched = Watched(model)
+    IDGI(BlurIG(watched), placement=EqualRise()).attribute(images, target=0)
+    assert (watched.gradients, watched.forwards) == (3 * 16, 3 * (25 + 1))
+
+
 def test_idgi_keeps_the_placement_of_its_method_unless_it_has_its_own(model):
     method = BlurIG(model, placement=EqualRise(5))
     assert IDGI(method).placement == EqualRise(5)
