@@ -38,3 +38,10 @@ def test_every_part_of_the_package_is_on_the_page_of_its_architecture():
     parts = (DOCS.parent / "captum_ext").iterdir()
     folders = [part.name for part in parts if part.is_dir() and part.name[0] != "_"]
     assert [name for name in folders if f"captum_ext/{name}" not in page] == []
+
+
+def test_every_benchmark_that_can_be_run_is_on_their_page():
+    page = (DOCS / "benchmarks.md").read_text()
+    scripts = [f for f in (DOCS.parent / "benchmarks").glob("*.py") if "__main__" in f.read_text()]
+    assert scripts
+    assert [script.name for script in scripts if f"`{script.name}" not in page] == []
