@@ -13,6 +13,7 @@ from captum_ext.cli import main
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.options import Explain
 from tests.cli.conftest import picture
+from tests.conftest import PICKLES
 
 NAMES = ["ant", "bee", "owl"]
 
@@ -51,6 +52,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+@PICKLES
 def test_weights_are_found_however_they_were_written(write, trained, tmp_path):
     torch.save(write(trained.state_dict()), tmp_path / "best.ckpt")
     file = str(tmp_path / "best.ckpt")
@@ -68,6 +70,7 @@ def test_safetensors_of_another_number_of_classes_are_read(trained, tmp_path):
     assert same(ImageClassifier.from_torchvision("squeezenet1_1", file).model, trained)
 
 
+@PICKLES
 def test_timm_and_transformers_read_the_number_of_classes(tmp_path):
     timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
     file = str(tmp_path / "best.ckpt")
@@ -103,6 +106,7 @@ def test_random_weights_may_have_any_number_of_classes():
         ({"name": "resnet18"}, r"it lacks conv1.weight; .*; it lacks bn1.bias; and \d+ more"),
     ],
 )
+@PICKLES
 def test_what_does_not_fit_is_said_in_one_sentence(settings, words, trained, tmp_path):
     torch.save(trained.state_dict(), tmp_path / "a.pth")
     call = {"name": "squeezenet1_1", "weights": str(tmp_path / "a.pth"), **settings}
@@ -111,6 +115,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(settings, words, trained, tmp
     assert "\n" not in str(raised.value)
 
 
+@PICKLES
 def test_a_network_that_is_held_twice_is_not_chosen_from(tmp_path):
     state = nn.Linear(2, 1).state_dict()
     torch.save({**prefixed(state, "net."), **prefixed(state, "ema.")}, tmp_path / "a.pth")
@@ -129,6 +134,7 @@ def explained(*arguments):
     return main(["explain", "photo.png", "--methods", "saliency", *arguments])
 
 
+@PICKLES
 def test_the_command_takes_a_checkpoint_and_its_names(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     picture(0).save("photo.png")
@@ -148,6 +154,7 @@ def test_the_command_takes_a_checkpoint_and_its_names(trained, tmp_path, monkeyp
         assert words in capsys.readouterr().err
 
 
+@PICKLES
 def test_a_detector_of_one_logit_is_two_classes_in_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     picture(0).save("photo.png")

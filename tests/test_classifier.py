@@ -19,6 +19,7 @@ from captum_ext.metrics import (
     ParameterRandomization,
     accuracy_information_curve,
 )
+from tests.conftest import PICKLES
 
 MEAN, STD = [0.1, 0.2, 0.3], [0.5, 0.25, 1.0]
 
@@ -83,6 +84,7 @@ def test_torchvision_gives_normalization_and_names():
     assert not classifier.training
 
 
+@PICKLES
 def test_torchvision_takes_weights_from_disk(tmp_path):
     network = models.squeezenet1_1(weights=None)
     torch.save(network.state_dict(), tmp_path / "mine.pth")
@@ -406,6 +408,7 @@ def test_random_networks_are_built_like_trained_ones(name, on_paper):
     assert plain_values(ours.model) == plain_values(theirs)
 
 
+@PICKLES
 def test_a_file_says_which_network_it_is_of(tmp_path, monkeypatch):
     small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8, "patch_size": 16}
 
@@ -425,6 +428,7 @@ def test_a_file_says_which_network_it_is_of(tmp_path, monkeypatch):
         ImageClassifier.from_torchvision("vit_b_16", str(file))
 
 
+@PICKLES
 def test_a_file_keeps_the_crop_of_the_weights_it_is_named_after(tmp_path):
     network = models.get_model("regnet_x_400mf", weights=None)
     chosen = models.RegNet_X_400MF_Weights.IMAGENET1K_V1
