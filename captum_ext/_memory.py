@@ -142,8 +142,10 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def module_of(forward_func: Forward | None) -> Any:
-    """What a model is, where one of its methods is given."""
-    return getattr(forward_func, "__self__", forward_func)
+    """What a model is, where one of its methods is given, or what wraps either."""
+    found = getattr(forward_func, "__self__", forward_func)
+    inner = getattr(found, "_orig_mod", None) if isinstance(found, nn.Module) else None
+    return found if inner is None else module_of(inner)
 
 
 class Frozen:

@@ -38,10 +38,10 @@ class AskedOnce(nn.Module):
 
     def __init__(self, model: Forward) -> None:
         super().__init__()
-        # Named as in compiled modules, so that what looks for the model inside finds it.
+        # Named as in compiled modules: what keeps buffers, sizes and ranges looks for the model.
         self._orig_mod = model
         self.training = getattr(model, "training", False)
-        self._answers: dict[tuple[int, ...], Tensor] = {}
+        self._answers: dict[tuple[Any, ...], Tensor] = {}
         self._weights = torch.empty(0)
 
     def forward(self, *given: Any) -> Any:
@@ -49,7 +49,7 @@ class AskedOnce(nn.Module):
         inputs = given[0]
         if len(given) > 1 or not isinstance(inputs, Tensor) or torch.is_grad_enabled():
             return self._orig_mod(*given)
-        keys = [(*inputs.shape[1:], *two) for two in self._sums(inputs).tolist()]
+        keys = [(inputs.dtype, *inputs.shape[1:], *two) for two in self._sums(inputs).tolist()]
         new = {key: row for row, key in enumerate(keys) if key not in self._answers}
         if new:
             rows = sorted(new.values())
@@ -75,12 +75,12 @@ class AskedOnce(nn.Module):
 def asked_once(metrics: Iterable[Metric]) -> Iterator[None]:
     """Metrics that read curves share what their models answer, until the end."""
     shared: dict[int, AskedOnce] = {}
-    curves = [metric for metric in metrics if isinstance(metric, CurveMetric)]
-    models = [metric.forward_func for metric in curves]
+    curves = [m for m in metrics if isinstance(m, CurveMetric) and m.is_bound]
+    models = [(metric, metric.forward_func) for metric in curves]
     try:
-        for metric, model in zip(curves, models, strict=True):
+        for metric, model in models:
             metric.bind(shared.setdefault(id(model), AskedOnce(model)))
         yield
     finally:
-        for metric, model in zip(curves, models, strict=True):
+        for metric, model in models:
             metric.bind(model)

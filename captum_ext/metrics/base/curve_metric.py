@@ -33,6 +33,11 @@ class CurveMetric(ScalarMetric):
         return self
 
     @property
+    def is_bound(self) -> bool:
+        """Whether it has its model, which a pickled metric leaves out."""
+        return self._borrowed.model is not None
+
+    @property
     def forward_func(self) -> Forward:
         """The model, as it was given."""
         if self._borrowed.model is None:

@@ -1,9 +1,12 @@
+import pickle
+
 import pytest
 import torch
 from captum.attr import Saliency
 from torch import nn
 
 from captum_ext import ImageClassifier
+from captum_ext._memory import module_of
 from captum_ext.evaluation import evaluate
 from captum_ext.metrics import AIC, Deletion, Insertion, deletion_curve, insertion_curve
 from captum_ext.metrics.base.asked_once import AskedOnce, asked_once
@@ -88,3 +91,46 @@ def test_rows_that_differ_in_one_bit_are_told_apart():
             rows = torch.zeros(4, 3, dtype=dtype)
             rows[1, 0], rows[2, 1], rows[3, 2] = 1, 1, -1
             assert asked(rows).flatten().tolist() == [0, 1, 1, -1]
+
+
+def test_a_metric_without_its_model_is_an_exclusion_and_others_are_read():
+    model = Watched().eval()
+    metrics = {
+        "unbound": pickle.loads(pickle.dumps(Insertion(model, n_steps=2))),
+        "bound": Insertion(model, n_steps=2),
+    }
+    data = [(torch.rand(3, 4, 4), 1)]
+    found = evaluate(model, data, {"s": Saliency(model)}, metrics, batch_size=1, seed=0)
+    (row,) = found.records
+    assert (row["unbound_n"], row["bound_n"]) == (0, 1)
+
+
+def test_buffers_of_a_model_whose_method_is_asked_stay_what_they_are():
+    class Counting(Watched):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    model = Counting().eval()
+    metric = Insertion(model.forward, n_steps=2)
+    with asked_once([metric]):
+        metric.update(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), target=1)
+    assert model.calls == 0
+
+
+def test_what_memory_held_is_remembered_of_the_model_inside():
+    model = Watched()
+    for given in (model, model.forward, AskedOnce(model), AskedOnce(model.forward)):
+        assert module_of(given) is model
+
+
+def test_one_pattern_of_bits_in_two_types_is_two_questions():
+    asked = AskedOnce(lambda x: x.sum(1, keepdim=True).double())
+    bits = torch.tensor([[1, 2]], dtype=torch.int32)
+    with torch.no_grad():
+        assert asked(bits).item() == 3
+        assert asked(bits.view(torch.float32)).item() < 1
