@@ -125,8 +125,9 @@ class AlignedContribution(_SharedRise):
 
     def weights(self, here: Knot, there: Knot) -> Tensors:
         """Contributions that have the rise's sign; where none has it, the sizes of all."""
-        with_it = _aligned(here, there)
-        sizes = tuple(c.abs() for c in _contributions(here, there))
+        contributions = _contributions(here, there)
+        with_it = _aligned(contributions, here, there)
+        sizes = tuple(c.abs() for c in contributions)
         return _choose(_largest(with_it) == 0, sizes, with_it)
 
     def is_flat(self, here: Knot, there: Knot) -> Tensor:
@@ -135,7 +136,7 @@ class AlignedContribution(_SharedRise):
 
     def hands_on(self, here: Knot, there: Knot) -> Tensor:
         """Where no feature pushes with the rise, which is then the work of curvature alone."""
-        return _largest(_aligned(here, there)) == 0
+        return _largest(_aligned(_contributions(here, there), here, there)) == 0
 
 
 aligned_contribution = AlignedContribution()
@@ -156,9 +157,9 @@ def _contributions(here: Knot, there: Knot) -> Tensors:
     return tuple(g * (b - a) for g, a, b in steps)
 
 
-def _aligned(here: Knot, there: Knot) -> Tensors:
+def _aligned(contributions: Tensors, here: Knot, there: Knot) -> Tensors:
     sign = (there.value - here.value).sign()
-    return tuple((c * _like(sign, c)).relu() for c in _contributions(here, there))
+    return tuple((c * _like(sign, c)).relu() for c in contributions)
 
 
 def _scaled(gradient: Tensors) -> Tensors:
