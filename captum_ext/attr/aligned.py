@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from captum_ext.attr.idgi import IDGI
-from captum_ext.attr.path_attribution import PathAttribution
-from captum_ext.path.placement import Placement
+from captum_ext.attr.idgi import OverMethod
 from captum_ext.path.rules import aligned_contribution
 
 
-class AlignedContribution(PathAttribution):
+class AlignedContribution(OverMethod):
     """Each step's rise, shared out among the features that push with it; not from a paper.
 
     Keeps a method's path. The contribution of a feature to a step is gradient times
@@ -37,9 +33,4 @@ class AlignedContribution(PathAttribution):
     tensor([[2.4000, 0.0000, 0.6000]])
     """
 
-    def __init__(self, method: Any, placement: Placement | None = None) -> None:
-        same_walk = IDGI(method, placement)
-        super().__init__(
-            same_walk.forward_func, same_walk.path, aligned_contribution, same_walk.placement
-        )
-        self.default_steps = same_walk.default_steps
+    over_rule = aligned_contribution

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
+from typing import Any, ClassVar
 
 from captum.attr import IntegratedGradients
 
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.path.base import Path, StraightLine
 from captum_ext.path.placement import Placement
-from captum_ext.path.rules import important_direction
+from captum_ext.path.rules import SharedRise, important_direction
 
 
 @singledispatch
@@ -50,7 +50,20 @@ def _(method: PathAttribution) -> Path:
     return method.path
 
 
-class IDGI(PathAttribution):
+class OverMethod(PathAttribution):
+    """A rule of its own over the path, placement and number of steps of another method."""
+
+    over_rule: ClassVar[SharedRise]
+
+    def __init__(self, method: Any, placement: Placement | None = None) -> None:
+        path = path_of(method)
+        if placement is None and isinstance(method, PathAttribution):
+            placement = method.placement
+        super().__init__(method.forward_func, path, self.over_rule, placement)
+        self.default_steps = getattr(method, "default_steps", self.default_steps)
+
+
+class IDGI(OverMethod):
     """Important Direction Gradient Integration (Yang, Wang and Bilgic, CVPR 2023).
 
     Keeps a method's path and shares out each step's rise in the model's output by squared
@@ -74,9 +87,4 @@ class IDGI(PathAttribution):
     tensor([[9., 1.]])
     """
 
-    def __init__(self, method: Any, placement: Placement | None = None) -> None:
-        path = path_of(method)
-        if placement is None and isinstance(method, PathAttribution):
-            placement = method.placement
-        super().__init__(method.forward_func, path, important_direction, placement)
-        self.default_steps = getattr(method, "default_steps", self.default_steps)
+    over_rule = important_direction

@@ -42,7 +42,7 @@ def trapezoid(here: Knot, there: Knot) -> Tensors:
     return tuple((g + h) / 2 * (b - a) for g, h, a, b in steps)
 
 
-class _SharedRise(ABC):
+class SharedRise(ABC):
     """A rule that shares out each step's rise in value, so that credit sums to the whole rise."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class _SharedRise(ABC):
 
 
 @dataclass(frozen=True)
-class ImportantDirection(_SharedRise):
+class ImportantDirection(SharedRise):
     """The rule of IDGI, of which `important_direction` is the one instance.
 
     >>> a = Knot((torch.zeros(1, 2),), torch.tensor([0.0]), (torch.tensor([[3.0, 1.0]]),))
@@ -114,7 +114,7 @@ gradient gets no credit here; `integrate` hands its rise on to the next step tha
 
 
 @dataclass(frozen=True)
-class AlignedContribution(_SharedRise):
+class AlignedContribution(SharedRise):
     """The rule of which `aligned_contribution` is the one instance.
 
     >>> a = Knot((torch.zeros(1, 3),), torch.tensor([0.0]), (torch.tensor([[3.0, 1.0, -9.0]]),))
