@@ -4,7 +4,13 @@ from captum_ext.path.base import FixedPath, Knot, Path, StraightLine, integrate
 from captum_ext.path.blur import BlurPath, gaussian_blur
 from captum_ext.path.guided import GuidedPath
 from captum_ext.path.placement import EqualRise, Placement, even
-from captum_ext.path.rules import aligned_contribution, important_direction, riemann, trapezoid
+from captum_ext.path.rules import (
+    aligned_contribution,
+    important_direction,
+    riemann,
+    trapezoid,
+    two_sided_direction,
+)
 
 __all__ = [
     "BlurPath",
@@ -22,4 +28,5 @@ __all__ = [
     "integrate",
     "riemann",
     "trapezoid",
+    "two_sided_direction",
 ]

@@ -1,14 +1,17 @@
 import pytest
 import torch
 
-from captum_ext.attr import PathAttribution
+from captum_ext.attr import PathAttribution, walk
 from captum_ext.path import (
     Knot,
     StraightLine,
     aligned_contribution,
     important_direction,
     integrate,
+    trapezoid,
+    two_sided_direction,
 )
+from tests.attr.test_path_methods import Watched
 
 
 def path(values, gradients):
@@ -67,6 +70,58 @@ def test_squares_are_normalized_over_all_tensors_of_a_tuple():
     assert (a.item(), b.item()) == (pytest.approx(9), pytest.approx(16))
 
 
+def two_sided(values, gradients):
+    return integrate(path(values, gradients), two_sided_direction)[0][0][0].tolist()
+
+
+def test_two_sided_shares_are_the_mean_of_both_ends():
+    credit = two_sided([0.0, 4.0, 6.0], [[1.0, 1.0], [0.0, 5.0], [3.0, 0.0]])
+    assert credit == [4 * 0.25 + 2 * 0.5, 4 * 0.75 + 2 * 0.5]
+
+
+def test_where_one_end_is_flat_the_others_shares_count_alone():
+    flat = [0.0, 0.0]
+    assert two_sided([0.0, 4.0, 6.0], [flat, [0.0, 5.0], flat]) == [0.0, 6.0]
+
+
+def test_a_step_flat_at_both_ends_hands_its_rise_on():
+    flat = [0.0, 0.0]
+    assert two_sided([0.0, 4.0, 6.0], [flat, flat, [7.0, 0.0]]) == [6.0, 0.0]
+
+
+def test_at_the_end_that_rise_goes_to_the_last_step_that_has_a_gradient():
+    values, flat = [0.0, 1.0, 3.0, 7.0], [0.0, 0.0]
+    assert two_sided(values, [flat, [0.0, 2.0], flat, flat]) == [0.0, 7.0]
+    assert two_sided(values, [flat, flat, flat, flat]) == [0.0, 0.0]
+
+
+def curved(x):
+    return torch.sigmoid(6 * (x[:, 0] * x[:, 1] - 0.5 * x[:, 2] ** 3))
+
+
+def test_two_sided_shares_come_to_the_left_ones_map_and_sooner():
+    x = torch.tensor([[1.0, 1.3, 0.7]], dtype=torch.float64)
+
+    def credit(rule, n_steps):
+        return PathAttribution(curved, StraightLine(), rule).attribute(x, n_steps=n_steps)
+
+    limit = credit(important_direction, 4_000)
+    errors = [(credit(two_sided_direction, n) - limit).abs().max() for n in (20, 1_000)]
+    assert errors[1] < 2e-4
+    assert errors[0] < (credit(important_direction, 20) - limit).abs().max() / 4
+
+
+def test_two_sided_shares_take_one_gradient_more_and_share_it(model, images):
+    watched = Watched(model)
+    method = PathAttribution(watched, StraightLine(), two_sided_direction)
+    method.attribute(images, target=0, n_steps=4)
+    assert (watched.gradients, watched.forwards) == (3 * 5, 3 * 1)
+    watched = Watched(model)
+    rules = (trapezoid, two_sided_direction)
+    walk([PathAttribution(watched, StraightLine(), r) for r in rules], images, target=0, n_steps=4)
+    assert (watched.gradients, watched.forwards) == (3 * 5, 3 * 1)
+
+
 def test_a_rule_may_say_which_pairs_it_walks():
     class EverySecond:
         def pairs(self, knots):
@@ -121,7 +176,7 @@ def test_a_path_that_all_push_against_is_shared_by_size():
     assert aligned([0.0, 4.0], [[-1.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]) == [1.0, 3.0]
 
 
-@pytest.mark.parametrize("rule", [important_direction, aligned_contribution])
+@pytest.mark.parametrize("rule", [important_direction, two_sided_direction, aligned_contribution])
 def test_shared_rises_sum_to_the_whole_rise_in_any_walk(rule):
     torch.manual_seed(0)
     for steps in range(1, 30):
