@@ -335,6 +335,17 @@ class Plain(nn.Module):
 def plain():
     return Plain()
 
+def brightness():
+    return ImageClassifier(Plain(), [0.0] * 3, [1.0] * 3, activation=None)
+
+def squashed():
+    return made(1, activation=torch.sigmoid)
+
+def said_to_be_two():
+    model = brightness()
+    model.both_classes = True
+    return model
+
 def normalized():
     return made(3, transform=models.ResNet18_Weights.DEFAULT.transforms())
 
@@ -362,6 +373,7 @@ def sigmoids(folder):
         ("binary", ["class 0", "class 1"]),
         ("named", ["weed", "crop"]),
         ("detector", ["not crack", "crack"]),
+        ("said_to_be_two", ["class 0", "class 1"]),
         ("labels", ["class 0", "class 1", "class 2"]),
     ],
 )
@@ -397,6 +409,9 @@ def test_binary_and_multi_label_models_work_in_every_command(sigmoids, capsys):
     [
         ("softmax", '`activation` "softmax" gives 1 for a single logit'),
         ("plain", "one number per image, not the probabilities"),
+        # Within [0, 1], and the probability of nothing.
+        ("brightness", "one number per image, not the probabilities"),
+        ("squashed", "one number per image, not the probabilities"),
         ("normalized", "`transform` normalizes with mean"),
         ("wordless", "fails with KeyError"),
         ("tuples", "must return a tensor of logits"),

@@ -92,8 +92,9 @@ def load_model(
                 LITE[spec], weights or "DEFAULT", class_names=class_names, **head
             )
     if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
-        # Labels of two classes are 0 and 1, also for a model of one output.
-        model.both_classes = model.activation != "softmax"
+        # Labels of two classes are 0 and 1, also for a model of one logit. Under another
+        # activation one number within [0, 1] may be anything.
+        model.both_classes |= model.activation == "sigmoid"
     try:
         return model.eval().to(device)
     except Exception as error:
@@ -218,8 +219,8 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     if output.dim() < 2 or output.shape[1] < 2:
         raise CallError(
             "--model gives one number per image, not the probabilities of two classes or more: "
-            "return captum_ext.ImageClassifier(model, mean, std, class_names=..., "
-            'activation="sigmoid") from the factory, with a model of one logit.'
+            'give the model\'s logit and activation="sigmoid" (captum_ext.ImageClassifier of a '
+            "factory; --activation of a library's network), which makes two classes of it."
         )
     sums = output.double().sum(1)
     exclusive = not isinstance(model, ImageClassifier) or model.activation == "softmax"

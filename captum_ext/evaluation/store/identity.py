@@ -23,18 +23,20 @@ import sysconfig
 import threading
 import weakref
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from enum import Enum
 from importlib import metadata
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
+    ClassMethodDescriptorType,
     CodeType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
+    UnionType,
 )
 from typing import Any
 
@@ -302,7 +304,9 @@ class Identity:
             return self._unknown(value, path)
         if isinstance(reduced, str):
             return f"{type(value).__module__}.{reduced}"
-        return [self.of(part, path) for part in reduced[:3]]
+        # A deque or a subclass of dict gives what it holds as iterators.
+        parts = [part if k < 3 or part is None else [*part] for k, part in enumerate(reduced)]
+        return [self.of(part, path) for part in parts]
 
 
 def _plain(value: Any) -> Any:
@@ -327,7 +331,8 @@ _READERS: tuple[tuple[Any, _Reader], ...] = (
     ((io.IOBase, Iterator), Identity._unknown),
     (Enum, lambda identity, value, path: str(value)),
     (torch.device, lambda identity, value, path: value.type),
-    ((torch.dtype, torch.layout, torch.memory_format, np.dtype, PurePath, range, slice,
+    ((torch.dtype, torch.layout, torch.memory_format, torch.finfo, torch.iinfo, np.dtype, PurePath,
+      range, slice, ClassMethodDescriptorType,
       re.Pattern, type(Ellipsis), type(NotImplemented)),
         lambda identity, value, path: str(value)),
     (np.generic, lambda identity, value, path: [str(value.dtype), _plain(value.item())]),
@@ -348,6 +353,10 @@ _READERS: tuple[tuple[Any, _Reader], ...] = (
     (Mapping, Identity._mapping),
     ((list, tuple), Identity._list),
     (Set, Identity._set),
+    (ValuesView, lambda identity, value, path: identity._list([*value], path)),
+    (UnionType, lambda identity, value, path: identity._set({*value.__args__}, path)),
+    (memoryview, lambda identity, value, path: [value.format, [*value.shape],
+        _plain(value.tobytes())]),
 )  # fmt: skip
 
 
@@ -450,6 +459,11 @@ def _is_compiled(kind: type) -> bool:
                for base in kind.__mro__)  # fmt: skip
 
 
+def _is_pythons_own(kind: type) -> bool:
+    """Whether a class is one of the interpreter's, which need not stand under its name."""
+    return kind.__module__ == "builtins" and not kind.__flags__ & _WRITTEN_IN_PYTHON
+
+
 @functools.cache
 def _library_folders() -> tuple[Path, ...]:
     names = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -486,6 +500,8 @@ def _is_library(value: Any) -> bool:
     elif isinstance(value, FunctionType):
         file = value.__globals__.get("__file__")
         return bool(file) and _is_installed(file)
+    elif isinstance(value, type) and _is_pythons_own(value):
+        return True
     else:
         module = sys.modules.get(str(value.__module__))
         if module is None or not hasattr(module, value.__qualname__.split(".")[0]):

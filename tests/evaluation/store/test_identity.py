@@ -6,7 +6,9 @@ import os
 import random
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -221,11 +223,22 @@ ALIKE = [
     lambda: Net, lambda: random.random, lambda: torch.relu, lambda: "x" * 500, lambda: b"1",
     lambda: Path("a"), lambda: torch.device("cpu"), lambda: Saliency(len), lambda: np.float32(2),
     lambda: torch.ones(2, dtype=torch.bfloat16), lambda: torch.eye(3).to_sparse(),
+    lambda: MappingProxyType({"a": 1}), lambda: MappingProxyType({"a": 2}), lambda: WithSettings(),
+    lambda: deque([1]), lambda: deque([2]), lambda: memoryview(b"2"), lambda: int | str,
+    lambda: {0: "v"}.values(), lambda: torch.finfo(torch.float16), lambda: type(None),
 ]  # fmt: skip
 
 
+class WithSettings(Localization):
+    """A user's metric that holds read-only settings, as the package's presets are."""
+
+    SETTINGS = MappingProxyType({"steps": 2})
+
+
 def test_equal_content_is_equal_and_all_else_differs():
-    pairs = [(Identity().of(make()), Identity().of(make())) for make in ALIKE]
+    identity = Identity()
+    pairs = [(Identity().of(make()), identity.of(make(), f"{k}")) for k, make in enumerate(ALIKE)]
+    assert all(what.startswith("a Random") for what in identity.unknown.values())
     assert all(one == other for one, other in pairs)
     assert len({repr(one) for one, _ in pairs}) == len(ALIKE)
 
