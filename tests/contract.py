@@ -20,6 +20,7 @@ from captum_ext.attr import (
     IGOSPlus,
     IGOSPlusPlus,
     MeaningfulPerturbation,
+    OverBaselines,
     PathAttribution,
 )
 from captum_ext.attr.guided_backprop import GuidedGradCam
@@ -133,6 +134,11 @@ def window(images: Tensor) -> tuple[int, ...]:
 CASES = {name: row.case for name, row in METHODS.items()} | {
     "GradCam": AttributionCase(GradCam, claims=["determinism"]),
     "GuidedGradCam": AttributionCase(GuidedGradCam, claims=["determinism"]),
+    "OverBaselines-IDGI": AttributionCase(
+        lambda f: OverBaselines(IDGI(IntegratedGradients(f)), shared=False),
+        options={"n_steps": 6},
+        claims=IMPORTANT,
+    ),
     "Configured-IG": AttributionCase(
         lambda f: Configured(IntegratedGradients(f), n_steps=20), claims=STRAIGHT
     ),

@@ -10,6 +10,7 @@ from captum_ext.attr.idgi import IDGI, path_of
 from captum_ext.attr.igos import IGOS, IGOSPlus, IGOSPlusPlus
 from captum_ext.attr.mask_attribution import MaskAttribution, MaskRun
 from captum_ext.attr.meaningful_perturbation import MeaningfulPerturbation
+from captum_ext.attr.over_baselines import OverBaselines
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.attr.rise import RISE
 from captum_ext.attr.start import Start
@@ -29,6 +30,7 @@ __all__ = [
     "MaskAttribution",
     "MaskRun",
     "MeaningfulPerturbation",
+    "OverBaselines",
     "PathAttribution",
     "Start",
     "path_of",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from captum.attr import DeepLiftShap, GradientShap
@@ -15,11 +16,46 @@ from captum_ext._typing import Inputs, Tensors
 from captum_ext.score import NoGradientError, Score, no_gradient_said
 
 _CHUNKS = ("internal_batch_size", "perturbations_per_eval")
-# Their baselines are a sample of any length, not one for each example.
 _SAMPLING = (GradientShap, DeepLiftShap)
 
 
-class Configured(Attribution):
+class Around(Attribution):
+    """A method that asks another one; a layer method's gradients reach that one."""
+
+    averages_over_baselines: ClassVar[bool] = False
+
+    def __init__(self, method: Attribution) -> None:
+        super().__init__(method.forward_func)
+        self.method = method
+
+    def get_name(self) -> str:
+        """The method's own name."""
+        name: str = self.method.get_name()
+        return name
+
+    def has_convergence_delta(self) -> bool:
+        """Whether the method has one."""
+        has: bool = self.method.has_convergence_delta()
+        return has
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether the method does."""
+        does: bool = self.method.multiplies_by_inputs
+        return does
+
+    @property
+    def gradient_func(self) -> Callable[..., Tensors]:
+        """Captum's hook of the method, through which layer methods take gradients."""
+        hook: Callable[..., Tensors] = self.method.gradient_func
+        return hook
+
+    @gradient_func.setter
+    def gradient_func(self, hook: Callable[..., Tensors]) -> None:
+        self.method.gradient_func = hook
+
+
+class Configured(Around):
     """A method that brings arguments along, for callers that only know inputs and target.
 
     What this package's methods promise holds of Captum's within: inputs that are not finite and
@@ -39,19 +75,8 @@ class Configured(Attribution):
     """
 
     def __init__(self, method: Attribution, **options: Any) -> None:
-        super().__init__(method.forward_func)
-        self.method = method
+        super().__init__(method)
         self.options = options
-
-    def get_name(self) -> str:
-        """The method's own name."""
-        name: str = self.method.get_name()
-        return name
-
-    def has_convergence_delta(self) -> bool:
-        """Whether the method has one."""
-        has: bool = self.method.has_convergence_delta()
-        return has
 
     @log_usage()
     def attribute(self, inputs: Inputs, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +127,7 @@ class Configured(Attribution):
             raise wrong from error
         except Exception:
             return
-        if error is not None and not isinstance(self.method, _SAMPLING):
+        if error is not None and not averages(self.method):
             try:
                 format_baselines(named.get("baselines"), tensors)
             except ValueError as wrong:
@@ -147,6 +172,11 @@ def _called(option: Any, inputs: Inputs) -> Any:
     if isinstance(inputs, tuple):
         return tuple(option(x) for x in inputs)
     return option(inputs)
+
+
+def averages(method: Attribution) -> bool:
+    """Whether its baselines are a sample of any length, not one for each example."""
+    return isinstance(method, _SAMPLING) or getattr(method, "averages_over_baselines", False)
 
 
 def _require_chunk(options: dict[str, Any]) -> None:
