@@ -99,11 +99,26 @@ class Chunk:
                 self._say()
                 continue
             except RuntimeError as error:
-                if not (self.halvable and part.stop - first > 1 and _is_out_of_memory(error)):
+                if not (self.halvable and part.stop - first > 1 and is_out_of_memory(error)):
                     raise
             # Outside of the handler, whose error holds on to what the call had made.
             self._halve(part.stop - first)
         return answers
+
+    def fitted(self, least: int, ask: Callable[[int], Answer]) -> Answer:
+        """What ``ask`` gives for a number of rows, asked again with half, but not below ``least``.
+
+        For what divides its calls by itself, such as Captum's methods.
+        """
+        while True:
+            try:
+                answer = ask(self.rows)
+                self._say()
+                return answer
+            except RuntimeError as error:
+                if not (self.halvable and self.rows > least and is_out_of_memory(error)):
+                    raise
+            self._halve(max(self.rows, 2 * least))
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -136,9 +151,11 @@ class Chunk:
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Of any device: CUDA has a class of its own, MPS, the CPU and cuBLAS only words."""
-    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in _WORDS)
+    return isinstance(error, RuntimeError) and (
+        isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in _WORDS)
+    )
 
 
 def module_of(forward_func: Forward | None) -> Any:

@@ -181,13 +181,15 @@ class Score:
         return composed
 
     def outputs(self, points: Tensors, rows: Tensor | None = None) -> Tensor:
-        """The model's whole output for points that fit in one call, without a graph."""
+        """The model's whole output at each point, (M, ...), without a graph."""
 
-        def ask() -> Tensor:
+        def ask(part: slice) -> Tensor:
+            some, whose = _part(points, rows, part)
             with torch.no_grad():
-                return self._forward(self._seen(points), self._arguments_of(rows)).detach()
+                return self._forward(self._seen(some), self._arguments_of(whose)).detach()
 
-        return self._thawing(ask)
+        parts = self.calls(len(points[0]), lambda part: self._thawing(lambda: ask(part)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _value(self, points: Tensors, rows: Tensor | None) -> Tensor:
         return self.select(self.outputs(points, rows), rows)

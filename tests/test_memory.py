@@ -4,14 +4,29 @@ import warnings
 
 import pytest
 import torch
-from captum.attr import IntegratedGradients
+from captum.attr import FeatureAblation, IntegratedGradients, Saliency
 from torch import nn
 
-from captum_ext import Score
-from captum_ext._memory import default_chunk
-from captum_ext.attr import IDGI, IGOS, RISE, BlurIG, GuidedIG, IGOSPlusPlus
+from captum_ext import Score, metrics as T
+from captum_ext._memory import Halvable, default_chunk
+from captum_ext.attr import (
+    IDGI,
+    IGOS,
+    RISE,
+    BlurIG,
+    Configured,
+    GradCam,
+    GuidedIG,
+    IGOSPlus,
+    IGOSPlusPlus,
+    MeaningfulPerturbation,
+)
+from captum_ext.attr.guided_backprop import GuidedGradCam
+from captum_ext.cli.inputs.models import predict
+from captum_ext.evaluation import evaluate
 from tests.devices.pretended_device import PretendedDevice
 
+_SIZE = Halvable(64)
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
@@ -25,8 +40,27 @@ METHODS = {
     "igos++": lambda m, x, **kw: IGOSPlusPlus(m, 4, 0.01, 0.01).attribute(
         x, target=0, n_iter=2, **kw
     ),
+    "igos+": lambda m, x, **kw: IGOSPlus(m, 4, 0.01, 0.01).attribute(x, target=0, n_iter=1, **kw),
+    "published": lambda m, x, **kw: IGOSPlusPlus.published(m, 4, 0.01, 0.01).attribute(
+        x, target=0, n_iter=1, n_steps=2, **kw
+    ),
+    "mask": lambda m, x, **kw: MeaningfulPerturbation(m, 4).attribute(x, target=0, n_iter=2, **kw),
     "rise": lambda m, x: RISE(m, 2).attribute(x, target=0, n_masks=9),
+    "grad-cam": lambda m, x: GradCam(m).attribute(x, target=0),
+    "guided-grad-cam": lambda m, x: GuidedGradCam(m).attribute(x, target=0),
 }
+METRICS = {
+    "insertion": lambda m: T.Insertion(m, n_steps=4),
+    "deletion": lambda m: T.Deletion(m, n_steps=4),
+    "road": lambda m: T.ROAD(m, percentages=[20, 60], reading="probability"),
+    "aic": lambda m: T.AIC(m, preset="tmlr"),
+    "sic": lambda m: T.SIC(m, preset="xrai"),
+}
+DIVIDING = {
+    "ig": lambda m: Configured(IntegratedGradients(m), n_steps=6, internal_batch_size=_SIZE),
+    "ablation": lambda m: Configured(FeatureAblation(m), perturbations_per_eval=_SIZE),
+}
+"""Methods of Captum's that divide their calls by themselves."""
 
 
 class Bounded(nn.Module):
@@ -35,7 +69,11 @@ class Bounded(nn.Module):
     def __init__(self, most=2**60, error=OUT_OF_MEMORY[0]):
         super().__init__()
         torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 2))
+        pool = nn.AdaptiveAvgPool2d(6)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(144, 2)
+        ).eval()
+        self.eval()
         self.most, self.error, self.rows = most, error, []
 
     def forward(self, x):
@@ -50,6 +88,7 @@ def images():
     return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
 @pytest.mark.parametrize("name", METHODS)
 def test_out_of_memory_halves_the_chunk_and_changes_no_result(name, images):
     model = Bounded(3)
@@ -62,8 +101,57 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_result(name, images):
     model.rows.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "nothing was deleted")
         METHODS[name](model, images)
     assert max(model.rows) <= 3
+
+
+def test_out_of_memory_halves_what_metrics_ask_and_changes_no_score():
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    maps = METHODS["grad-cam"](Bounded(), images)
+    for name, make in METRICS.items():
+        scores, models = [], [Bounded(2), Bounded()]
+        for model in models:
+            metric = make(model)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                metric.update(images, maps, target=0)
+            scores.append(metric.per_example)
+            assert any("out of memory" in str(w.message) for w in said) == (model is models[0])
+        assert max(models[1].rows) > 2, name
+        torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-6, equal_nan=True, msg=name)
+
+
+@pytest.mark.parametrize("name", DIVIDING)
+def test_out_of_memory_halves_the_chunk_of_captums_methods(name, images):
+    model = Bounded(7)
+    with pytest.warns(UserWarning, match=r"out of memory: .* takes [5-8] rows"):
+        found = DIVIDING[name](model).attribute(images, target=0)
+    wanted = DIVIDING[name](Bounded()).attribute(images, target=0)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    model.most = 4  # below the batch, which Captum does not divide
+    with pytest.raises(torch.OutOfMemoryError):
+        DIVIDING[name](model).attribute(images, target=0)
+
+
+def test_an_evaluation_halves_the_batch_that_a_method_does_not_divide(images):
+    def scores(model):
+        data, methods = [(image, 0) for image in images], {"map": Configured(Saliency(model))}
+        metrics = {"ins": T.Insertion(model, n_steps=2)}
+        return evaluate(model, data, methods, metrics, batch_size=5, seed=0).values["ins"]["map"]
+
+    with pytest.warns(UserWarning, match="out of memory"):
+        found = scores(Bounded(2))
+    torch.testing.assert_close(found, scores(Bounded()))
+    assert len(found) == 5
+
+
+def test_the_commands_question_is_halved(images):
+    model = Bounded(2)
+    with pytest.warns(UserWarning, match="out of memory"):
+        found = predict(model, images)
+    torch.testing.assert_close(found, predict(Bounded(), images))
+    assert model.rows == [5, 2, 2, 1]
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "mps", "cpu"])
@@ -116,7 +204,7 @@ def test_a_model_that_needs_gradients_of_its_parameters_gets_them(images):
     class Adapting(Bounded):
         def forward(self, x):
             with torch.enable_grad():
-                first, weight = super().forward(x)[:, 0].sum(), self.net[3].weight
+                first, weight = super().forward(x)[:, 0].sum(), self.net[4].weight
                 (step,) = torch.autograd.grad(first, weight, create_graph=True)
             return super().forward(x) * (1 + step.square().mean())
 

@@ -83,12 +83,13 @@ class ScoresOf(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        # Named as in compiled modules: what is remembered of a model is of this one.
+        self._orig_mod = model
         self.training = model.training
 
     def forward(self, *inputs: Any) -> Tensor:
         """The model's scores."""
-        output = self.model(*inputs)
+        output = self._orig_mod(*inputs)
         scores = output if isinstance(output, Tensor) else getattr(output, "logits", output)
         if not isinstance(scores, Tensor):
             raise TypeError(

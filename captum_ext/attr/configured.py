@@ -11,6 +11,7 @@ import torch
 from captum.attr import DeepLiftShap, GradientShap
 
 from captum_ext._captum import Attribution, log_usage
+from captum_ext._memory import Chunk, Halvable
 from captum_ext._tensors import format_baselines, format_inputs, format_output, fresh
 from captum_ext._typing import Inputs, Tensors
 from captum_ext.score import NoGradientError, Score, no_gradient_said
@@ -98,7 +99,7 @@ class Configured(Around):
             asked = tuple(x.clone() for x in tensors)
             try:
                 with no_gradient_said():
-                    found = self.method.attribute(given, *fresh(args), **fresh(options))
+                    found = self._attributed(given, args, options)
             except NoGradientError:
                 raise
             except Exception as error:
@@ -107,6 +108,23 @@ class Configured(Around):
             if not _fits(found, inputs):
                 self._say_what_is_wrong(asked, args, options)
             return _formatted(found, inputs)
+
+    def _attributed(self, given: Inputs, args: Any, options: dict[str, Any]) -> Any:
+        """What the method gives; a chunk that the library chose is halved where memory runs out."""
+
+        def ask(**size: int) -> Any:
+            # A model that ran out of memory may have written into what it got before.
+            return self.method.attribute(fresh(given), *fresh(args), **fresh({**options, **size}))
+
+        name = next((n for n in _CHUNKS if isinstance(options.get(n), Halvable)), None)
+        if name is None:
+            return ask()
+        tensors = given if isinstance(given, tuple) else (given,)
+        n = len(tensors[0])
+        # Captum counts perturbations of all examples, and divides no batch.
+        each = n if name == "perturbations_per_eval" else 1
+        chunk = Chunk(Halvable(options[name] * each), tensors, self.forward_func)
+        return chunk.fitted(n, lambda rows: ask(**{name: Halvable(max(1, rows // each))}))
 
     def _say_what_is_wrong(
         self, tensors: Tensors, args: Any, options: dict[str, Any], error: Exception | None = None

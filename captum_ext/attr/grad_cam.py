@@ -116,7 +116,6 @@ class GradCam(GradientAttribution):
             target,
             additional_forward_args,
             gradient_func=self._maps,
-            chunk=len(tensors[0]),
         )
         with score.borrowed():
             _, maps = score.with_gradient(tensors)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from captum_ext._captum import Attribution
-from captum_ext._memory import default_chunk
+from captum_ext._memory import default_chunk, is_out_of_memory
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext._typing import Forward
@@ -261,6 +261,11 @@ def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
     try:
         maps, cost = _attribute(job, name, batch)
     except Exception as error:
+        half = len(batch) // 2
+        if half and not job.internal_batch_size and is_out_of_memory(error):
+            for part in (batch[:half], batch[half:]):
+                yield from _explained(job, name, part)
+            return
         stop_unless_its_own(error, f"{name} of example {batch[0].example.position}")
         if len(batch) > 1:
             yield from _one_by_one(job, name, batch)

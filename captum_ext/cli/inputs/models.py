@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import ToTensor
 
+from captum_ext._memory import Chunk, default_chunk
 from captum_ext._text import numbered_class, reason
 from captum_ext.classifier import (
     AUTO,
@@ -204,7 +205,9 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
         require_unit_images(model, images)
     try:
         with torch.no_grad():
-            output = model(images)
+            chunk = Chunk(default_chunk((images,)), (images,), model)
+            parts = chunk.calls(len(images), lambda part: model(images[part]))
+            output = parts[0] if len(parts) == 1 else torch.cat(parts)
     except Exception as error:
         shape = tuple(images.shape)
         raise CallError(f"--model fails on images of shape {shape}: {_words(error)}.") from error
