@@ -312,7 +312,8 @@ def _space(image: Tensor) -> tuple[int, ...]:
 def _may_have_space(t: Tensor, image: Tensor) -> bool:
     """Whether it has space in any reading."""
     if t.dim() == 3 < image.dim():
-        return t.shape[1] > 1
+        # (N, channels, 1) is what is left after a mean over tokens.
+        return t.shape[1] > 1 and t.shape[2] > 1
     return _has_space(t, image) or _has_space(t.movedim(-1, 1), image)
 
 
@@ -373,40 +374,80 @@ def _tokens_of(tokens: Tensor, image: Tensor, record: Record) -> Reading | None:
     """How tokens lie on the grid of a convolution; None if the graph does not prove it.
 
     The first activation with as many tokens still knows the place of each: its gradient reaches
-    one place of the grid for a patch and none for a class token.
+    one place of the grid for a patch and none for a class token; or, where a transformer merges
+    neighbors as Swin does, one block of the tokens before, which are then read first.
     """
-    n, patches = tokens.shape[1], None
+    n = tokens.shape[1]
+    patches: Tensor | None = None
+    before: tuple[Tensor, Reading] | None = None
     for one in record.executed:
         t = one.output
         if not _is_activation(t, image):
             continue
         if t.dim() == image.dim():
-            patches = t
-        elif t.shape[1] == n and patches is not None:
-            grid = _space(patches)
-            n_prefix = n - prod(grid)
-            if n_prefix < 0 or prod(grid) < 2:
+            # A table of positions in a batch of one looks like an activation.
+            if reaches(t, image):
+                patches, before = t, None
+        elif before is not None and before[0].shape[1] == t.shape[1]:
+            # The last that has as many, so that what merges them looks at no more than a block.
+            before = t, before[1]
+        else:
+            found = _patches(t, patches) or (before and _merged(t, *before))
+            if found is not None:
+                before = t, found
+            elif t.shape[1] == n and patches is not None:
                 return None
-            proven = all(
-                _places(t[:, k], patches) == ([k - n_prefix] if k >= n_prefix else [])
-                for k in {*range(n_prefix), n_prefix, n_prefix + 1, n - 1}
-            )
-            return Reading("tokens", n_prefix, grid) if proven else None
+        if before is not None and before[0].shape[1] == n:
+            return before[1]
     return None
 
 
-def _places(token: Tensor, patches: Tensor) -> list[int]:
-    """On which places of the grid a token depends."""
+def _patches(tokens: Tensor, patches: Tensor | None) -> Reading | None:
+    """The reading of tokens of which each is one place of a grid, and the first may be none."""
+    if patches is None:
+        return None
+    n, grid = tokens.shape[1], _space(patches)
+    n_prefix = n - prod(grid)
+    if n_prefix < 0 or prod(grid) < 2:
+        return None
+    proven = all(
+        _places(tokens[:, k], patches) == ([k - n_prefix] if k >= n_prefix else [])
+        for k in {*range(n_prefix), n_prefix, n_prefix + 1, n - 1}
+    )
+    return Reading("tokens", n_prefix, grid) if proven else None
+
+
+def _merged(tokens: Tensor, before: Tensor, known: Reading) -> Reading | None:
+    """The reading of tokens of which each was a block of two by two (or by two) before."""
+    n = tokens.shape[1]
+    grid = tuple(-(-side // 2) for side in known.grid)
+    if known.n_prefix or prod(grid) != n or n < 2:
+        return None
+    coarse = torch.arange(n).view(grid)
+    for axis, side in enumerate(known.grid):
+        coarse = coarse.repeat_interleave(2, axis).narrow(axis, 0, side)
+    blocks = coarse.flatten()
+    proven = all(
+        _places(tokens[:, k], before) == (blocks == k).nonzero().flatten().tolist()
+        for k in {0, 1, grid[-1], n - 1}
+        if k < n
+    )
+    return Reading("tokens", 0, grid) if proven else None
+
+
+def _places(token: Tensor, before: Tensor) -> list[int]:
+    """On which places of the grid, or on which tokens before, a token depends."""
     if not token.requires_grad:
         return []
     # Not the sum, which a LayerNorm keeps constant.
     weights = torch.linspace(0.1, 1.7, token.shape[-1]).to(token).square()
     (found,) = torch.autograd.grad(
-        (token * weights).sum(), patches, retain_graph=True, allow_unused=True
+        (token * weights).sum(), before, retain_graph=True, allow_unused=True
     )
     if found is None:
         return []
-    places: list[int] = found.abs().sum((0, 1)).flatten().nonzero().flatten().tolist()
+    channels = 2 if before.dim() == 3 else 1
+    places: list[int] = found.abs().sum((0, channels)).flatten().nonzero().flatten().tolist()
     return places
 
 

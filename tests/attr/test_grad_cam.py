@@ -232,6 +232,65 @@ def test_swin_is_read_after_its_last_stage(size):
         torch.testing.assert_close(made, GradCam(net, layer).attribute(images, target=3))
 
 
+SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32,
+         "patch_size": 8, "num_labels": 5}  # fmt: skip
+MERGING = {"image_size": 64, "patch_size": 4, "embed_dim": 8, "depths": [2, 2],
+           "num_heads": [2, 2], "window_size": 4, "num_labels": 5}  # fmt: skip
+# The layer that is read by default, how many tokens there come before the patches, their grid.
+OF_TRANSFORMERS = {
+    "ViT": (SMALL, "vit.layers.1", 1, (4, 4)),
+    "DeiT": (SMALL, "deit.layers.1", 2, (4, 4)),
+    "Dinov2": (SMALL, "dinov2.layernorm", 1, (4, 4)),
+    "Dinov2WithRegisters": (SMALL, "dinov2_with_registers.layernorm", 5, (4, 4)),
+    "Swin": (MERGING, "swin.layernorm", 0, (8, 8)),
+    "Swinv2": (MERGING, "swinv2.layernorm", 0, (8, 8)),
+}
+
+
+@pytest.mark.parametrize("family", OF_TRANSFORMERS)
+def test_transformers_of_hugging_face_are_read_at_their_last_places(family):
+    transformers = pytest.importorskip("transformers")
+    settings, name, n_prefix, grid = OF_TRANSFORMERS[family]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**settings)
+    net = getattr(transformers, f"{family}ForImageClassification")(config).eval()
+
+    def places(tokens):
+        return tokens[:, n_prefix:].unflatten(1, grid).movedim(-1, 1)
+
+    # A batch of one: what has no batch then looks like an activation.
+    image = torch.rand(1, 3, *[settings["image_size"]] * 2)
+    read = GradCam(net, net.get_submodule(name), places)
+    target = next(k for k in range(5) if read.attribute(image, k).any())
+    assert torch.equal(GradCam(net).attribute(image, target), read.attribute(image, target))
+
+
+OF_TIMM = {
+    "vit_tiny_patch16_224": ("blocks.10", 1),
+    "deit_tiny_distilled_patch16_224": ("blocks.10", 2),
+    "swin_tiny_patch4_window7_224": ("norm", None),
+    "convnext_atto": ("norm_pre", None),
+}
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_networks_of_timm_are_read_at_their_last_places(name):
+    timm = pytest.importorskip("timm")
+    layer, n_prefix = OF_TIMM[name]
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=5).eval()
+
+    def places(a):
+        if n_prefix is not None:
+            a = a[:, n_prefix:].unflatten(1, (14, 14))
+        return a.movedim(-1, 1) if a.shape[-1] > a.shape[1] else a
+
+    image = torch.rand(1, 3, 224, 224)
+    read = GradCam(net, net.get_submodule(layer), places)
+    target = next(k for k in range(5) if read.attribute(image, k).any())
+    assert torch.equal(GradCam(net).attribute(image, target), read.attribute(image, target))
+
+
 class Branches(nn.Module):
     """What one-by-one maps, squeezes, auxiliary heads and branches look like in a network."""
 
