@@ -122,6 +122,9 @@ METHODS: Table[Method] = Table(
         "gradient-shap": _named("GradientShap (black)", "captum_ext.attr.catalog:gradient_shap"),
         "occlusion": _named("Occlusion", "captum_ext.attr.catalog:occlusion"),
         "grad-cam": _named("Grad-CAM", "captum_ext.attr:GradCam"),
+        "guided-backprop": _named(
+            "Guided backpropagation", "captum_ext.attr.guided_backprop:GuidedBackprop"
+        ),
         "guided-grad-cam": _named(
             "Guided Grad-CAM", "captum_ext.attr.guided_backprop:GuidedGradCam"
         ),

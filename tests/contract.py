@@ -23,7 +23,7 @@ from captum_ext.attr import (
     OverBaselines,
     PathAttribution,
 )
-from captum_ext.attr.guided_backprop import GuidedGradCam
+from captum_ext.attr.guided_backprop import GuidedBackprop, GuidedGradCam
 from captum_ext.path import BlurPath, StraightLine, trapezoid
 from captum_ext.testing import AttributionCase
 
@@ -133,6 +133,7 @@ def window(images: Tensor) -> tuple[int, ...]:
 # Those that need a module, or are another method with its arguments.
 CASES = {name: row.case for name, row in METHODS.items()} | {
     "GradCam": AttributionCase(GradCam, claims=["determinism"]),
+    "GuidedBackprop": AttributionCase(GuidedBackprop, claims=["determinism"]),
     "GuidedGradCam": AttributionCase(GuidedGradCam, claims=["determinism"]),
     "OverBaselines-IDGI": AttributionCase(
         lambda f: OverBaselines(IDGI(IntegratedGradients(f)), shared=False),

@@ -42,28 +42,31 @@ _NOT_RECTIFIERS = (
 )
 
 
-class GuidedGradCam(GradientAttribution):
-    """Guided Grad-CAM (Selvaraju et al., ICCV 2017): Grad-CAM times guided backpropagation.
+class GuidedBackprop(GradientAttribution):
+    """Guided backpropagation (Springenberg et al., ICLR workshop 2015, arXiv:1412.6806).
 
-    Guided backpropagation (Springenberg et al., 2015) lets no negative gradient through a
-    rectifier. Found in the graph of what ran, so that functional and in-place ReLUs and ReLU6
-    are guided too. Two gradients.
+    The gradient, of which no rectifier lets through what is negative. Rectifiers are found in the
+    graph of what ran, so that functional and in-place ReLUs and ReLU6 are guided too, where
+    Captum's class of this name hooks modules ``nn.ReLU`` alone. One gradient.
 
     Args:
         forward_func: a module with ReLUs, and without other activations of their kind.
-        grad_cam: another map than that of `GradCam` with its defaults.
 
     Raises:
         ValueError: where the model has no rectifier, or others such as GELU and SiLU, for which
             guided backpropagation is not defined; as far as modules tell, at once.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> GuidedGradCam(net).attribute(torch.rand(2, 3, 8, 8), target=1).shape
+    >>> GuidedBackprop(net).attribute(torch.rand(2, 3, 8, 8), target=1).shape
     torch.Size([2, 3, 8, 8])
     """
 
-    def __init__(self, forward_func: nn.Module, grad_cam: GradCam | None = None) -> None:
-        self.grad_cam = grad_cam or GradCam(forward_func)
+    def __init__(self, forward_func: nn.Module) -> None:
+        if not isinstance(forward_func, nn.Module):
+            raise TypeError(
+                "`forward_func` must be a module whose layers guided backpropagation can see, but "
+                f"got {type(forward_func).__name__}."
+            )
         require_visible(forward_func)
         kinds = {type(module) for module in forward_func.modules()}
         others = {kind.__name__ for kind in kinds if issubclass(kind, _NOT_RECTIFIERS)}
@@ -72,6 +75,51 @@ class GuidedGradCam(GradientAttribution):
             raise ValueError(_refusal(others))
         if not opaque and not any(issubclass(kind, _RECTIFIERS) for kind in kinds):
             raise ValueError(_refusal(set()))
+        super().__init__(forward_func)
+
+    def get_name(self) -> str:
+        """The method's name in the paper."""
+        return "Guided Backpropagation"
+
+    @log_usage()
+    def attribute(
+        self, inputs: Form, target: Target = None, additional_forward_args: Any = None
+    ) -> Form:
+        """The guided gradient, in the shape of the inputs; arguments as of `GradCam`."""
+        tensors = format_inputs(inputs)
+        score = Score(
+            ScoresOf(self.forward_func),
+            tensors,
+            target,
+            additional_forward_args,
+            gradient_func=guided_gradients,
+            chunk=len(tensors[0]),
+        )
+        with torch.inference_mode(False):
+            _, gradients = score.with_gradient(tensors)
+        return format_output(gradients, inputs)
+
+
+class GuidedGradCam(GradientAttribution):
+    """Guided Grad-CAM (Selvaraju et al., ICCV 2017): Grad-CAM times guided backpropagation.
+
+    Two gradients.
+
+    Args:
+        forward_func: as for `GuidedBackprop`.
+        grad_cam: another map than that of `GradCam` with its defaults.
+
+    Raises:
+        ValueError: as `GuidedBackprop`.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> GuidedGradCam(net).attribute(torch.rand(2, 3, 8, 8), target=1).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    def __init__(self, forward_func: nn.Module, grad_cam: GradCam | None = None) -> None:
+        self.grad_cam = grad_cam or GradCam(forward_func)
+        self.guided = GuidedBackprop(forward_func)
         super().__init__(forward_func)
 
     def get_name(self) -> str:
@@ -85,15 +133,7 @@ class GuidedGradCam(GradientAttribution):
         """The map of each image; arguments as of `GradCam`."""
         tensors = format_inputs(inputs)
         cams = self.grad_cam.attribute(tensors, target, additional_forward_args)
-        score = Score(
-            ScoresOf(self.forward_func),
-            tensors,
-            target,
-            additional_forward_args,
-            gradient_func=guided_gradients,
-        )
-        with torch.inference_mode(False):
-            _, gradients = score.with_gradient(tensors)
+        gradients = self.guided.attribute(tensors, target, additional_forward_args)
         products = tuple(g * cam for g, cam in zip(gradients, cams, strict=True))
         return format_output(products, inputs)
 

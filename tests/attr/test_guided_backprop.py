@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from captum.attr import GuidedBackprop
+from captum.attr import GuidedBackprop as CaptumGuidedBackprop
 from torch import nn
 from torch.nn import functional
 
 from captum_ext.attr import GradCam
-from captum_ext.attr.guided_backprop import GuidedGradCam
+from captum_ext.attr.guided_backprop import GuidedBackprop, GuidedGradCam
 
 RECTIFIERS = {
     "module": nn.ReLU(),
@@ -47,8 +47,9 @@ def test_rectifiers_are_found_however_they_are_written(rectify):
             return self.head(x.mean((2, 3)))
 
     # Captum's takes modules that run once.
-    guided = GuidedBackprop(Twice()).attribute(IMAGES.clone(), target=1)
+    guided = CaptumGuidedBackprop(Twice()).attribute(IMAGES.clone(), target=1)
     net = Net(rectify)
+    torch.testing.assert_close(GuidedBackprop(net).attribute(IMAGES, target=1), guided)
     expected = guided * GradCam(net).attribute(IMAGES, target=1)
     assert expected.any()
     torch.testing.assert_close(GuidedGradCam(net).attribute(IMAGES, target=1), expected)
@@ -76,11 +77,18 @@ def test_relu6_is_a_rectifier(rectify):
     ],
 )
 def test_other_activations_are_refused(rectify, words):
-    with pytest.raises(ValueError, match=f"defined for rectifiers, nn.ReLU.*{words}"):
-        GuidedGradCam(Net(rectify)).attribute(IMAGES, target=1)
+    for method in (GuidedBackprop, GuidedGradCam):
+        with pytest.raises(ValueError, match=f"defined for rectifiers, nn.ReLU.*{words}"):
+            method(Net(rectify)).attribute(IMAGES, target=1)
 
 
 def test_a_model_that_can_hold_no_rectifier_is_refused_at_once():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match="has none"):
-        GuidedGradCam(net)
+    for method in (GuidedBackprop, GuidedGradCam):
+        with pytest.raises(ValueError, match="has none"):
+            method(net)
+
+
+def test_a_function_is_refused():
+    with pytest.raises(TypeError, match="a module whose layers guided backpropagation can see"):
+        GuidedBackprop(lambda x: x)

@@ -19,7 +19,7 @@ from captum_ext.attr import (
     IGOSPlusPlus,
     MeaningfulPerturbation,
 )
-from captum_ext.attr.guided_backprop import GuidedGradCam
+from captum_ext.attr.guided_backprop import GuidedBackprop, GuidedGradCam
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES, BASE = (torch.rand(3, 3, 32, 32, generator=GENERATOR) for _ in range(2))
@@ -39,6 +39,7 @@ METHODS = {
     "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=2),
     "rise": lambda m: Configured(RISE(m, 4), n_masks=9, perturbations_per_eval=4),
     "grad-cam": GradCam,
+    "guided-backprop": GuidedBackprop,
     "guided-grad-cam": GuidedGradCam,
 }
 LONGER = {
