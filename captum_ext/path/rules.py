@@ -136,10 +136,10 @@ class TwoSidedDirection(SharedRise):
 two_sided_direction = TwoSidedDirection()
 """The rise in value, shared out by the mean of both ends' shares of squared gradient.
 
-Another quadrature of what `important_direction` approximates, the integral of ``g_i**2 / sum(g**2)``
-over f: trapezoids instead of a left sum. Both come to the same map as steps become short, this one
-sooner. It takes one gradient more, at the path's end. Where one end has no gradient the other's
-shares count alone.
+Another quadrature of what `important_direction` approximates, the integral over f of
+``g_i**2 / sum(g**2)``: trapezoids instead of a left sum. Both come to the same map as steps become
+short, this one sooner. It takes one gradient more, at the path's end. Where one end has no
+gradient the other's shares count alone.
 """
 
 
