@@ -1,4 +1,4 @@
-"""What has a name: methods, metrics, papers' settings, references and similarities.
+"""What has a name: methods, metrics, papers' settings, placements, references, similarities.
 
 Each name stands here once. What it names is imported when it is first asked for: the command
 lists names in its help, and refuses others, before torch is loaded.
@@ -181,6 +181,15 @@ PRESETS: dict[str, Table[Any]] = {
 }
 """The papers' settings that a metric knows: arguments of insertion and deletion, a protocol."""
 
+PLACEMENTS: Table[Any] = Table(
+    "placements",
+    {
+        "even": Late("captum_ext.path.placement:even"),
+        "equal-rise": Late("captum_ext.path.placement:EQUAL_RISE"),
+    },
+)
+"""Where the steps of a path are; the first is the papers'."""
+
 REFERENCES: Table[Any] = Table(
     "references", {"blur": Late("captum_ext.evaluation.catalog:BLURRED"), "black": 0.0}
 )
@@ -210,7 +219,8 @@ def kept() -> Iterator[None]:
     """Whatever is registered within is gone afterwards."""
     metrics = dict(PRESETS)
     with ExitStack() as stack:
-        tables: list[Table[Any]] = [METHODS, METRICS, REFERENCES, SIMILARITIES, *PRESETS.values()]
+        tables: list[Table[Any]] = [METHODS, METRICS, PLACEMENTS, REFERENCES, SIMILARITIES]
+        tables += PRESETS.values()
         for table in tables:
             stack.enter_context(table.kept())
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
@@ -63,6 +65,22 @@ class PathAttribution(GradientAttribution):
         self.path = path
         self.rule = rule
         self.placement = placement
+
+    @property
+    def takes_placement(self) -> bool:
+        """Whether its path is known beforehand, so that its knots may be placed."""
+        return isinstance(self.path, FixedPath)
+
+    def placed(self, placement: Placement | None) -> Self:
+        """The same method with its knots placed so, or None for equal steps.
+
+        Raises:
+            ValueError, TypeError: as for the argument ``placement``.
+        """
+        _check_placement(placement, self.path)
+        found = copy(self)
+        found.placement = placement
+        return found
 
     def steps(self, n_steps: int | None) -> tuple[Placement, int]:
         """The placement and the number of steps of a call with this ``n_steps``."""

@@ -19,6 +19,7 @@ from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders
 from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
+from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import Evaluate, names_in
 from captum_ext.cli.output import Progress, finish, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
@@ -43,6 +44,7 @@ def run(settings: Evaluate) -> None:
         data, notes = _data(settings, model)
         methods, unsuited = made_for(model, settings)
         settings.require_against([*methods])
+        walks = steps_told(methods, settings)
         metrics = _metrics(settings, model, bool(data.annotations))
         progress = Progress(silent=not is_first())
         n_labeled = sum(data.target(name) is not None for name in data.files)
@@ -78,7 +80,7 @@ def run(settings: Evaluate) -> None:
     # Shown, not compared: what they name is, by content.
     found.settings |= _settings(settings, data)
     if is_first():
-        _finish(settings, found, {**unsuited}, notes)
+        _finish(settings, found, {**unsuited}, [*notes, *walks], walks)
 
 
 def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
@@ -167,6 +169,7 @@ def _settings(settings: Evaluate, data: Folder) -> dict[str, Any]:
         "annotations": shown(settings.annotations),
         "labels": shown(settings.labels),
         "preset": settings.preset,
+        "placement": settings.placement,
         "internal_batch_size": settings.batch_size,
     }
 
@@ -176,6 +179,7 @@ def _finish(
     found: Evaluation,
     unsuited: Mapping[str, str],
     notes: list[str],
+    walks: list[str],
 ) -> None:
     if not found.kept:
         reasons = ", ".join(f"{n} x {reason}" for reason, n in found.reasons.items())
@@ -186,7 +190,10 @@ def _finish(
     found.notes += notes
     found.command = f"{launcher()} {shown_command(settings.command_line)}"
     labels = {name: METHODS[name].label for name in found.methods}
-    finish(as_text(found, labels, against), writers(found, settings.out, labels, against))
+    finish(
+        "\n".join([as_text(found, labels, against), *walks]),
+        writers(found, settings.out, labels, against),
+    )
     _require_maps(found)
 
 

@@ -16,6 +16,7 @@ from captum_ext.cli.inputs.labels import Classes, target_of
 from captum_ext.cli.inputs.methods import is_mask_method, made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
+from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import Explain
 from captum_ext.cli.output import finish, shown, write_figure, write_json
 from captum_ext.cli.tables import explained
@@ -48,6 +49,7 @@ def run(settings: Explain) -> None:
     for name, result in found.items():
         if result.problem is not None:
             say(f"{name} fails: {result.problem}")
+    walks = steps_told(made, settings)
     table = [result.record(name) for name, result in results.items()]
     writers: dict[Path, Any] = {
         settings.out: lambda: write_figure(
@@ -62,11 +64,11 @@ def run(settings: Explain) -> None:
             "target": {"class": target, "name": name_of(model, target)},
             "probability": float(probabilities[target]),
             "table": table,
-            "protocol": _protocol(settings),
+            "protocol": _protocol(settings) | {"walks": walks},
             "versions": versions(),
         }
         writers[settings.json] = lambda: write_json(report, settings.json)
-    finish(f"{explained(table, labels)}\n{_caption(settings)}", writers)
+    finish("\n".join([explained(table, labels), *walks, _caption(settings)]), writers)
 
 
 def _figure(
@@ -111,5 +113,6 @@ def _protocol(settings: Explain) -> dict[str, Any]:
         "reference": settings.reference,
         "curve_steps": N_STEPS,
         **settings.effort,
+        "placement": settings.placement,
         "seed": settings.seed,
     }

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.output import check_folder, check_outputs, path
-from captum_ext.registry import METHODS, METRICS, REFERENCES, SIMILARITIES, presets
+from captum_ext.registry import METHODS, METRICS, PLACEMENTS, REFERENCES, SIMILARITIES, presets
 
 DEFAULT_MODEL = "efficientnet_lite0"
 LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
@@ -24,6 +24,8 @@ ACTIVATIONS = ("softmax", "sigmoid", "none")
 LIBRARIES = ("torchvision", "timm", "hf")
 """Where networks have names: ``LIBRARY:NAME``."""
 PRECISIONS = ("float32", "bf16")
+PLACED_STEPS = 16
+"""What `--placement equal-rise` takes by itself, as `EqualRise` says."""
 # More can't be meant: a path of so many steps alone takes days.
 _MOST = {
     "steps": 10**6, "n_masks": 10**7, "n_iter": 10**6, "batch_size": 10**6, "group": 10**6,
@@ -42,8 +44,9 @@ def _methods(default: str) -> Any:
     return _option(lambda: f"of {', '.join(METHODS)}; or all (default %(default)s)", default)
 
 
-def _steps(default: int) -> Any:
-    return _option("steps of path methods (default %(default)s)", default, type=int)
+def _steps(even: int) -> Any:
+    told = f"steps of path methods (default: {even}, of equal rise {PLACED_STEPS})"
+    return _option(told, None, type=int)
 
 
 def _n_masks(default: int) -> Any:
@@ -100,7 +103,14 @@ class Settings:
         choices=lambda: [*PRECISIONS],
     )
     methods: str
-    steps: int = _steps(50)
+    EVEN_STEPS: ClassVar[int] = 50
+    steps: int | None = _steps(EVEN_STEPS)
+    placement: str = _option(
+        "where the steps of paths are: even, as in the papers, or equal-rise, most of them where "
+        "the score changes, which 25 more forward passes find (default %(default)s)",
+        "even",
+        choices=lambda: [*PLACEMENTS],
+    )
     n_masks: int = _n_masks(4000)
     n_iter: int | None = _option(
         "iterations of mask methods (default: each method's own)", None, type=int
@@ -141,7 +151,7 @@ class Settings:
     def effort(self) -> dict[str, Any]:
         """The effort that was asked for, by the names that methods give it."""
         return {
-            "n_steps": self.steps,
+            "n_steps": self.EVEN_STEPS if self.steps is None else self.steps,
             "n_masks": self.n_masks,
             "n_iter": self.n_iter,
             "max_forwards": self.max_forwards,
@@ -325,7 +335,8 @@ class Sanity(_WithFigure):
         lambda: f"of {', '.join(SIMILARITIES)} (default %(default)s)",
         "unsigned_spearman,abs_spearman,ssim,hog",
     )
-    steps: int = _steps(20)
+    EVEN_STEPS: ClassVar[int] = 20
+    steps: int | None = _steps(EVEN_STEPS)
     n_masks: int = _n_masks(500)
     target: str | None = _option(
         "class to explain, number or name (default: each image's top class)", None

@@ -19,6 +19,7 @@ from captum_ext.cli.inputs.labels import Classes, target_of
 from captum_ext.cli.inputs.methods import configured, is_mask_method, made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
+from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import Sanity, names_in
 from captum_ext.cli.output import (
     finish,
@@ -66,18 +67,20 @@ def run(settings: Sanity) -> None:
             plot_cascade(checks, images[0], labels=labels, least=least), settings.out
         )
     }
+    walks = steps_told(made, settings)
     if settings.json:
         report = {
             "table": records,
             "stages": next(iter(checks.values())).report,
             "failed": lost,
-            "protocol": _protocol(settings, checks, targets),
+            "protocol": _protocol(settings, checks, targets) | {"walks": walks},
             "versions": versions(),
             "command": f"captum-ext {shown_command(settings.command_line)}",
         }
         writers[settings.json] = lambda: write_json(report, settings.json)
     text = [
         as_text(records, settings.similarities, labels, checks),
+        *walks,
         _caption(settings, len(images)),
     ]
     text += [f"{METHODS[name].label} is left out: {why}" for name, why in lost.items()]
@@ -178,5 +181,6 @@ def _protocol(
         "image": shown(settings.image),
         "targets": targets.tolist(),
         **settings.effort,
+        "placement": settings.placement,
         **next(iter(checks.values())).protocol,
     }

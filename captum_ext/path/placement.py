@@ -140,6 +140,10 @@ class EqualRise:
         return np.append(0.0, rise / rise[-1])
 
 
+EQUAL_RISE = EqualRise(power=0.5)
+"""For sums of gradients and IDGI alike, so that they share a walk: ``--placement equal-rise``."""
+
+
 def as_places(places: Places) -> Tensor:
     """Places as a tensor in float64 on the CPU: some devices have no float64."""
     return torch.as_tensor(places, dtype=torch.float64, device="cpu")

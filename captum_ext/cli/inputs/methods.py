@@ -11,6 +11,7 @@ from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.cli.errors import CallError, WorkError, say
+from captum_ext.cli.inputs.placement import placed, require_placed
 from captum_ext.cli.options import Settings
 from captum_ext.registry import METHODS
 
@@ -33,6 +34,7 @@ def made_for(model: nn.Module, settings: Settings) -> tuple[dict[str, Configured
         raise CallError(f"--methods: none suits the model ({reasons})")
     for name, why in unsuited.items():
         say(f"{name} is left out: {why}")
+    require_placed(made, settings)
     return made, unsuited
 
 
@@ -50,6 +52,7 @@ def configured(name: str, model: nn.Module, settings: Settings) -> Configured:
         )
     kept = accepted(attribution, {**settings.effort, "seed": settings.seed})
     attribution, options = unwrapped(attribution)
+    attribution, kept = placed(attribution, kept, settings)
     kept |= options
     if isinstance(attribution, MaskAttribution):
         attribution.require_iteration(kept.get("n_steps"), kept.get("max_forwards"))
