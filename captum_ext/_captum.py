@@ -10,12 +10,18 @@ from captum._utils.common import (
     _select_targets as select_targets,
 )
 from captum._utils.gradient import compute_gradients
-from captum.attr import Attribution, GradientAttribution, PerturbationAttribution
+from captum.attr import (
+    Attribution,
+    GradientAttribution,
+    LayerAttribution,
+    PerturbationAttribution,
+)
 from captum.log import log_usage as _log_usage
 
 __all__ = [
     "Attribution",
     "GradientAttribution",
+    "LayerAttribution",
     "PerturbationAttribution",
     "compute_gradients",
     "format_additional_forward_args",

@@ -105,7 +105,7 @@ def _instead_of(x: Tensor) -> str:
     if x.dtype == torch.uint8 and x.dim() >= 3:
         return "convert images with `image.float() / 255`"
     return (
-        "explain the embeddings of token ids, as with Captum's LayerIntegratedGradients, and "
+        "explain the embeddings of token ids, with AtLayer of captum_ext.attr, and "
         "convert numbers with `.float()`"
     )
 

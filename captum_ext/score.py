@@ -271,8 +271,9 @@ class Score:
         if not self.knows_value:
             raise ValueError(
                 "Within a layer or neuron method only gradients are known, but this rule, this "
-                "placement or a convergence delta needs the model's values: use a rule that reads "
-                "gradients alone, such as `riemann`, and even steps."
+                "placement or a convergence delta needs the model's values: at a layer use "
+                "captum_ext.attr.AtLayer, else a rule that reads gradients alone, such as "
+                "`riemann`, and even steps."
             )
 
     def _seen(self, points: Tensors) -> Tensors:

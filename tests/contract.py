@@ -6,13 +6,14 @@ from inspect import signature
 from typing import Any
 
 from captum.attr import Attribution, IntegratedGradients, Occlusion, Saliency
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_ext.attr import (
     IDGI,
     IGOS,
     RISE,
     AlignedContribution,
+    AtLayer,
     BlurIG,
     Configured,
     GradCam,
@@ -126,6 +127,23 @@ METHODS = {
 }
 
 
+class Fronted(nn.Module):
+    """A model behind a layer that gives what it is given."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.front, self.net = nn.Identity(), net
+        self.training = getattr(net, "training", False)
+
+    def forward(self, x: Tensor, *more: Any) -> Any:
+        return self.net(self.front(x), *more)
+
+
+def at_the_front(f: Any) -> Attribution:
+    fronted = Fronted(f)
+    return AtLayer(IDGI(IntegratedGradients(fronted)), fronted.front)
+
+
 def window(images: Tensor) -> tuple[int, ...]:
     return (3, 5, 4)
 
@@ -135,6 +153,15 @@ CASES = {name: row.case for name, row in METHODS.items()} | {
     "GradCam": AttributionCase(GradCam, claims=["determinism"]),
     "GuidedBackprop": AttributionCase(GuidedBackprop, claims=["determinism"]),
     "GuidedGradCam": AttributionCase(GuidedGradCam, claims=["determinism"]),
+    "AtLayer-IDGI": AttributionCase(
+        at_the_front,
+        options={"n_steps": 6},
+        claims=IMPORTANT,
+        exempt={
+            "one_tuple": "a layer's map has the layer's form",
+            "several_inputs": "a layer behind one of them has one map",
+        },
+    ),
     "OverBaselines-IDGI": AttributionCase(
         lambda f: OverBaselines(IDGI(IntegratedGradients(f)), shared=False),
         options={"n_steps": 6},

@@ -134,5 +134,5 @@ def test_names_are_the_papers():
     assert names == {
         "AlignedContribution", "BlurIG", "GuidedIG", "IDGI", "PathAttribution", "I-GOS", "iGOS+",
         "iGOS++", "Mask", "RISE", "Grad-CAM", "Guided Grad-CAM", "Integrated Gradients",
-        "Occlusion", "Saliency", "Expected IDGI",
+        "Occlusion", "Saliency", "Expected IDGI", "Layer IDGI",
     }  # fmt: skip

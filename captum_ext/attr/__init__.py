@@ -1,6 +1,7 @@
 """Attribution methods: each one a choice of pieces from `path` or `mask`."""
 
 from captum_ext.attr.aligned import AlignedContribution
+from captum_ext.attr.at_layer import AtLayer
 from captum_ext.attr.blur_ig import BlurIG
 from captum_ext.attr.catalog import register
 from captum_ext.attr.configured import Configured
@@ -21,6 +22,7 @@ __all__ = [
     "IGOS",
     "RISE",
     "AlignedContribution",
+    "AtLayer",
     "BlurIG",
     "Configured",
     "GradCam",

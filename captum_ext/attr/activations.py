@@ -164,12 +164,12 @@ def activation_of(layer: nn.Module, record: Record) -> Tensor:
     if len(given) != 1:
         times = f"{len(given)} times" if given else "not at all"
         raise ValueError(
-            f"`layer` must run once when `forward_func` does, but {_shown(layer)} runs {times}: "
+            f"`layer` must run once when `forward_func` does, but {shown(layer)} runs {times}: "
             "choose a layer around or beside it."
         )
     if not isinstance(given[0], Tensor):
         raise TypeError(
-            f"`layer` must give one tensor, but {_shown(layer)} gives "
+            f"`layer` must give one tensor, but {shown(layer)} gives "
             f"{type(given[0]).__name__}: choose a layer inside it."
         )
     return given[0]
@@ -484,6 +484,6 @@ def reaches(output: Tensor, leaf: Tensor, without: Any = None) -> bool:
     return False
 
 
-def _shown(layer: nn.Module) -> str:
+def shown(layer: nn.Module) -> str:
     text = " ".join(repr(layer).split())
     return text if len(text) < 60 else f"{text[:57]}..."

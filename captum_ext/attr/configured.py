@@ -192,6 +192,17 @@ def _called(option: Any, inputs: Inputs) -> Any:
     return option(inputs)
 
 
+def starts_from_baselines(method: Attribution) -> bool:
+    """Whether it does not walk a path that has a start of its own.
+
+    >>> from captum_ext.attr import BlurIG, GuidedIG
+    >>> starts_from_baselines(BlurIG(len)), starts_from_baselines(GuidedIG(len))
+    (False, True)
+    """
+    path = getattr(unwrapped(method)[0], "path", None)
+    return bool(getattr(path, "uses_baselines", True))
+
+
 def averages(method: Attribution) -> bool:
     """Whether its baselines are a sample of any length, not one for each example."""
     return isinstance(method, _SAMPLING) or getattr(method, "averages_over_baselines", False)

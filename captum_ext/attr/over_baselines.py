@@ -13,7 +13,13 @@ from captum_ext._captum import Attribution, log_usage
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_inputs, moved, sent
 from captum_ext._typing import Inputs, Target, Tensors
-from captum_ext.attr.configured import Around, Configured, averages, unwrapped
+from captum_ext.attr.configured import (
+    Around,
+    Configured,
+    averages,
+    starts_from_baselines,
+    unwrapped,
+)
 
 __all__ = ["OverBaselines"]
 
@@ -141,7 +147,7 @@ def _require_baselines(method: Attribution) -> None:
             f"`method` must take `baselines` to be averaged over them, but {name} {why}: give one "
             "such as IDGI, GuidedIG, PathAttribution or Captum's IntegratedGradients."
         )
-    if not getattr(getattr(inner, "path", None), "uses_baselines", True):
+    if not starts_from_baselines(inner):
         raise ValueError(
             f"`method` must walk from its baselines to be averaged over them, but {name} walks "
             f"{type(inner.path).__name__}, which has a start of its own."

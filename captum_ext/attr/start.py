@@ -13,7 +13,7 @@ from captum_ext._captum import Attribution
 from captum_ext._random import seeded
 from captum_ext._tensors import format_output
 from captum_ext._typing import FeatureMask, Inputs, Target, Tensors
-from captum_ext.attr.configured import Configured, accepted, unwrapped
+from captum_ext.attr.configured import Configured, accepted, starts_from_baselines
 from captum_ext.mask.advanced import MaskProblem
 from captum_ext.mask.grid import read
 
@@ -123,14 +123,13 @@ class Start:
     def _found(self, problem: MaskProblem, question: Question) -> Any:
         if not isinstance(self.credit, Attribution):
             return self.credit
-        inner, _ = unwrapped(self.credit)
         options = {
             "baselines": format_output(problem.references, question.inputs),
             "feature_mask": question.feature_mask,
             "internal_batch_size": question.internal_batch_size,
             "seed": question.seed,
         }
-        if not getattr(getattr(inner, "path", None), "uses_baselines", True):
+        if not starts_from_baselines(self.credit):
             del options["baselines"]
         more = {"additional_forward_args": question.additional_forward_args}
         with seeded(question.seed, problem.inputs[0].device):
