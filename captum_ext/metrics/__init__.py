@@ -28,6 +28,7 @@ from captum_ext.metrics.perturbation.functions import (
 )
 from captum_ext.metrics.perturbation.insertion_deletion import Deletion, Insertion
 from captum_ext.metrics.perturbation.road import ROAD, road
+from captum_ext.metrics.perturbation.sensitivity_n import SensitivityN, sensitivity_n
 from captum_ext.metrics.sanity.checks import ParameterRandomization
 from captum_ext.metrics.sanity.data_randomization import DataRandomization
 from captum_ext.metrics.sanity.impostors import impostors
@@ -53,6 +54,7 @@ __all__ = [
     "PairedDifference",
     "ParameterRandomization",
     "ScalarMetric",
+    "SensitivityN",
     "SoftmaxInformationCurve",
     "TableMetric",
     "accuracy_information_curve",
@@ -69,6 +71,7 @@ __all__ = [
     "plot_cascade",
     "register_similarity",
     "road",
+    "sensitivity_n",
     "softmax_information_curve",
     "train_on_permuted_labels",
 ]

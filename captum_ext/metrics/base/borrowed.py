@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import Self
+
 from captum_ext._typing import Forward
 
 
@@ -32,3 +34,32 @@ class Borrowed:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Borrowed, ())
+
+
+class BorrowsModel:
+    """A metric that asks a model: it is neither moved nor saved nor copied with the metric.
+
+    A metric that was pickled needs `bind` before its next ``update``.
+    """
+
+    _borrowed: Borrowed
+
+    def bind(self, forward_func: Forward) -> Self:
+        """Gives the metric its model, as after unpickling, and returns the metric."""
+        self._borrowed = Borrowed(forward_func)
+        return self
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it has its model, which a pickled metric leaves out."""
+        return self._borrowed.model is not None
+
+    @property
+    def forward_func(self) -> Forward:
+        """The model, as it was given."""
+        if self._borrowed.model is None:
+            raise ValueError(
+                "`forward_func` is missing: a pickled metric leaves its model out, so give it "
+                "again with `metric.bind(model)`."
+            )
+        return self._borrowed.model

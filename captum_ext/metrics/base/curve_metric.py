@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Forward
 from captum_ext.curve import Curve
-from captum_ext.metrics.base.borrowed import Borrowed
+from captum_ext.metrics.base.borrowed import BorrowsModel
 from captum_ext.metrics.base.means import ScalarMetric
 
 
-class CurveMetric(ScalarMetric):
+class CurveMetric(BorrowsModel, ScalarMetric):
     """The mean area under the curves of the examples.
 
     The model is borrowed: it is neither moved nor saved nor copied with the metric, and a
@@ -26,26 +26,6 @@ class CurveMetric(ScalarMetric):
     def __init__(self, forward_func: Forward, **kwargs: Unpack[MetricOptions]) -> None:
         super().__init__(**kwargs)
         self.bind(forward_func)
-
-    def bind(self, forward_func: Forward) -> Self:
-        """Gives the metric its model, as after unpickling, and returns the metric."""
-        self._borrowed = Borrowed(forward_func)
-        return self
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it has its model, which a pickled metric leaves out."""
-        return self._borrowed.model is not None
-
-    @property
-    def forward_func(self) -> Forward:
-        """The model, as it was given."""
-        if self._borrowed.model is None:
-            raise ValueError(
-                "`forward_func` is missing: a pickled metric leaves its model out, so give it "
-                "again with `metric.bind(model)`."
-            )
-        return self._borrowed.model
 
     @abstractmethod
     def _curves(self) -> Curve:
