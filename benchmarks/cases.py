@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from captum_ext.attr import (
     IGOSPlusPlus,
     MeaningfulPerturbation,
 )
-from captum_ext.curve import WEBP_FULL, ms_ssim
+from captum_ext.curve import ms_ssim
 
 
 @dataclass(frozen=True)
@@ -328,11 +329,15 @@ def _(s: Setting) -> Runs:
 def _(s: Setting) -> Runs:
     how = T.INFORMATION_PRESETS["xrai"]
     first, maps = s.images[:1], s.maps[:1]
+    n_asked = count()
+
+    def another_map() -> torch.Tensor:
+        # As in use: what is remembered is the image's frames, not those of a map.
+        return maps.roll(next(n_asked), -1)
 
     def ours(f: nn.Module) -> Any:
-        # PAIR's own effort; the preset's is less.
-        metric = T.SIC.from_preset(f, "xrai", level="entropy", codec=WEBP_FULL, min_score=0.0)
-        return scores(metric, first, maps, None, s.target[:1])
+        metric = T.SIC.from_preset(f, "xrai", level="entropy", min_score=0.0)
+        return scores(metric, first, another_map(), None, s.target[:1])
 
     yield "captum_ext", ours
     if pair := peer("saliency.metrics.pic"):
@@ -351,7 +356,7 @@ def _(s: Setting) -> Runs:
 
             return pair.compute_pic_metric(
                 array,
-                maps[0].abs().sum(0).double().numpy(),
+                another_map()[0].abs().sum(0).double().numpy(),
                 how.base.known(*array.shape[:2]),
                 probability,
                 list(how.fractions[1:-1]),

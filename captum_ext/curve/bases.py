@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated as Shaped, Protocol, TypeAlias, runtime_checkable
@@ -238,6 +240,8 @@ class InterpolatedFrames:
     def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         """Frames of the examples ``rows`` with ``counts`` pixels revealed."""
         revealed = self.ranking.positions[0][rows, 0] < counts.view(-1, 1, 1)
-        pairs = zip(rows.tolist(), revealed.cpu().numpy(), strict=True)
-        made = np.stack([interpolate(self._bytes[i], shown | self.known) for i, shown in pairs])
+        sharp, known = self._bytes[rows.cpu().numpy()], revealed.cpu().numpy() | self.known
+        # Qhull lets other threads run meanwhile, as codecs do.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = np.stack([*pool.map(interpolate, sharp, known)])
         return (from_bytes(made, self.images),)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -19,9 +22,36 @@ from captum_ext._typing import Tensors
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+class _Known:
+    """The sizes found last, by what decides them; a few hundred KB, and no image.
+
+    All maps of an image share the frames that show nothing and all, maps that rank alike share
+    every frame, and metrics of one map too.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, Lock()
+        self._sizes: OrderedDict[Any, int] = OrderedDict()
+
+    def get(self, key: Any) -> int | None:
+        with self._lock:
+            if key in self._sizes:
+                self._sizes.move_to_end(key)
+            return self._sizes.get(key)
+
+    def add(self, key: Any, size: int) -> None:
+        with self._lock:
+            self._sizes[key] = size
+            while len(self._sizes) > self._most:
+                self._sizes.popitem(last=False)
+
+
+_KNOWN = _Known(most=4096)
+
+
 @dataclass(frozen=True)
 class Codec:
-    """A lossless image codec and its effort.
+    """A lossless image codec and its effort; the same image is coded once.
 
     Args:
         format: a format that Pillow writes without loss.
@@ -37,11 +67,19 @@ class Codec:
 
     def size(self, image: Bytes) -> int:
         """Bytes of the compressed image, (H, W, 1 or 3) of uint8."""
+        pixels = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
+        digest = blake2b(pixels.tobytes(), digest_size=16).digest()
+        # Options may hold what can't be hashed.
+        key = (self.format, repr(self.options), pixels.shape, digest)
+        size = _KNOWN.get(key)
+        if size is None:
+            size = self._coded(pixels)
+            _KNOWN.add(key, size)
+        return size
+
+    def _coded(self, pixels: Bytes) -> int:
         buffer = io.BytesIO()
-        pixels = image[..., 0] if image.shape[2] == 1 else image
-        Image.fromarray(np.ascontiguousarray(pixels)).save(
-            buffer, self.format, **dict(self.options)
-        )
+        Image.fromarray(pixels).save(buffer, self.format, **dict(self.options))
         return buffer.tell()
 
     @property

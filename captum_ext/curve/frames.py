@@ -68,7 +68,8 @@ def read(frames: FrameSource, readings: Sequence[Reading], chunk: int) -> list[T
     """Reads all frames once, several ways, holding no more than ``chunk`` frames.
 
     Neighboring frames without a difference are made and read once. Readings that work in the
-    background (codecs) go first in ``readings``, so that the others run beside them.
+    background (codecs) go first in ``readings``, so that the others run beside them, and are
+    waited for when the next chunk is made and read: they may hold a chunk of their own.
 
     Returns:
         Per reading a tensor (N, points) or (N, points, k).
@@ -78,15 +79,23 @@ def read(frames: FrameSource, readings: Sequence[Reading], chunk: int) -> list[T
     fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
     rows = torch.nonzero(fresh)[:, 0]
     parts: list[list[Tensor]] = [[] for _ in readings]
+    before: list[Any] = []
     for some, count in zip(
         torch.split(rows, chunk), torch.split(counts[fresh], chunk), strict=True
     ):
         made = frames.make(some, count)
         started = [reading(made, some) for reading in readings]
-        for part, value in zip(parts, started, strict=True):
-            part.append(value if isinstance(value, Tensor) else value.result())
+        _keep(parts, before)
+        before = started
+    _keep(parts, before)
     source = (fresh.flatten().cumsum(0) - 1).view_as(counts)
     return [torch.cat(part)[source.to(part[0].device)] for part in parts]
+
+
+def _keep(parts: list[list[Tensor]], values: list[Any]) -> None:
+    """Adds what was read of a chunk, waiting for what is still at work."""
+    for part, value in zip(parts, values, strict=False):
+        part.append(value if isinstance(value, Tensor) else value.result())
 
 
 def even_counts(n_features: Shaped[Tensor, "N"], n_steps: int) -> Shaped[Tensor, "N points"]:
