@@ -22,6 +22,7 @@ from captum_ext.cli.output import finish, shown, write_figure, write_json
 from captum_ext.cli.tables import explained
 from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.settings import versions
+from captum_ext.metrics.base.asked_once import AskedOnce
 from captum_ext.registry import METHODS
 from captum_ext.viz.maps import Explained, explanation_figure, history_figure, least_credit
 
@@ -35,13 +36,16 @@ def run(settings: Explain) -> None:
         raise CallError("--history needs a method that optimizes a mask, such as igos.")
     reader = Reader(model)
     image = reader.tensor(reader.picture(settings.image))[None].to(device)
-    probabilities = predict(model, image)[0]
+    predicted = predict(model, image)
+    asked = AskedOnce(counted)
+    asked.remember(image, predicted)
+    probabilities = predicted[0]
     target = int(probabilities.argmax())
     if settings.target is not None:
         target = target_of(settings.target, Classes.of(model, len(probabilities)))
     show(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
     labels = {name: METHODS[name].label for name in settings.method_names}
-    found = attribute_all(made, labels, counted, image, target, settings)
+    found = attribute_all(made, labels, counted, asked, image, target, settings)
     lost = {name: Result(labels[name], problem=why) for name, why in unsuited.items()}
     results = {name: {**lost, **found}[name] for name in labels}
     missing = {n: r.problem if r.attributions is None else None for n, r in results.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
@@ -25,13 +25,15 @@ from captum_ext.evaluation.catalog import READINGS
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.run import quiet
 from captum_ext.mask.advanced import Descent
-from captum_ext.metrics import Insertion, deletion_curve, insertion_curve
+from captum_ext.metrics import Insertion
 from captum_ext.metrics.base.asked_once import AskedOnce
+from captum_ext.metrics.perturbation.perturb import Perturbation, perturb_all
 from captum_ext.registry import REFERENCES
 
 RESTORED, LOST = 0.9, 0.5
 """Shares of the image's score that an insertion must bring back, and a deletion leave."""
-_CURVES = {"insertion": insertion_curve, "deletion": deletion_curve}
+_CURVES = {"insertion": True, "deletion": False}
+"""Whether features come or go."""
 _REACHED = [
     ("area_to_restore", "insertion", -1, RESTORED),
     ("area_to_lose", "deletion", 0, LOST),
@@ -98,6 +100,7 @@ def attribute_all(
     methods: Mapping[str, Configured],
     labels: Mapping[str, str],
     counted: Counted,
+    asked: AskedOnce,
     image: Tensor,
     target: int,
     settings: Explain,
@@ -108,11 +111,11 @@ def attribute_all(
         methods: made for ``counted``.
         labels: how they are shown.
         counted: the model.
+        asked: the same for curves, with what it has answered so far.
         image: (1, C, H, W).
         target: the class to explain.
         settings: of the command.
     """
-    asked = AskedOnce(counted)
     chunk = settings.batch_size or default_chunk((image,))
     options = {
         "internal_batch_size": chunk,
@@ -129,15 +132,26 @@ def attribute_all(
             if len(walkers) > 1:
                 _explain_together(results, walkers, counted, image, target, options)
             for name, method in walkers.items():
-                result = results[name]
-                try:
-                    credit = result.attributions
-                    if credit is None:
-                        credit = _explain(result, method, counted, image, target, options)
-                    result.curves = _curves(asked, credit, image, target, settings)
-                except Exception as error:
-                    result.problem = reason(error)
+                if results[name].attributions is None:
+                    with _problem_told(results[name]):
+                        _explain(results[name], method, counted, image, target, options)
+        bar.set_description("insertion and deletion")
+        try:
+            _read_curves([*results.values()], asked, image, target, settings)
+        except Exception:
+            for result in results.values():
+                with _problem_told(result):
+                    _read_curves([result], asked, image, target, settings)
     return results
+
+
+@contextmanager
+def _problem_told(result: Result) -> Iterator[None]:
+    """A failure is its result's own matter."""
+    try:
+        yield
+    except Exception as error:
+        result.problem = reason(error)
 
 
 def _explain_together(
@@ -170,7 +184,7 @@ def _explain(
     image: Tensor,
     target: int,
     options: dict[str, Any],
-) -> Tensor:
+) -> None:
     """The map, and the history of an optimized mask."""
     taken = accepted(method, options)
     inner = method.method
@@ -182,7 +196,6 @@ def _explain(
         else:
             credit = method.attribute(image, target=target, **taken)
     result.attributions = _checked(credit)
-    return result.attributions
 
 
 @contextmanager
@@ -212,21 +225,23 @@ def told_warnings(label: str) -> Iterator[None]:
                 say(f"{label}: {sentence}")
 
 
-def _curves(
-    model: AskedOnce,
-    credit: Tensor,
-    image: Tensor,
-    target: int,
-    settings: Explain,
-) -> dict[str, Curve]:
+def _read_curves(
+    results: Sequence[Result], model: AskedOnce, image: Tensor, target: int, settings: Explain
+) -> None:
+    """Fills in the curves of all maps, whose frames share model calls."""
     how = {
         "n_steps": N_STEPS,
         "reference": REFERENCES[settings.reference],
         "seed": settings.seed,
         "internal_batch_size": settings.batch_size,
     }
-    return {
-        f"{name}{suffix}": curve(model, image, credit, target=target, reduction=reduction, **how)
+    ways = {
+        f"{name}{suffix}": Perturbation(inserts=inserts, reduction=reduction, **how)
         for suffix, reduction in READINGS.items()
-        for name, curve in _CURVES.items()
+        for name, inserts in _CURVES.items()
     }
+    made = [(r, r.attributions) for r in results if r.attributions is not None]
+    jobs = [(way, credit) for _, credit in made for way in ways.values()]
+    curves = iter(perturb_all(jobs, model, image, target=target) if jobs else ())
+    for result, _ in made:
+        result.curves = {name: next(curves)[0] for name in ways}

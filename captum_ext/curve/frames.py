@@ -53,6 +53,38 @@ class FrameSource(Protocol):
     def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]: ...
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Frames of several sources as those of one, example after example, to be read together.
+
+    Args:
+        sources: each of as many examples and frames.
+
+    >>> from captum_ext.curve import rank
+    >>> table = torch.tensor([[0.2, 0.8]])
+    >>> frames = Frames((table * 0,), (table,), rank((table,)), torch.tensor([[0, 1]]))
+    >>> Joined([frames, frames]).make(torch.tensor([0, 1]), torch.tensor([2, 1]))
+    (tensor([[0.2000, 0.8000],
+            [0.0000, 0.8000]]),)
+    """
+
+    sources: Sequence[FrameSource]
+
+    @property
+    def counts(self) -> Shaped[Tensor, "N points"]:
+        return torch.cat([source.counts for source in self.sources])
+
+    def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
+        """Frames of ``rows``, which rise: those of the first source come first."""
+        n = len(self.sources[0].counts)
+        whose = rows // n
+        made = [
+            self.sources[k].make(rows[whose == k] % n, counts[whose == k])
+            for k in sorted({*whose.tolist()})
+        ]
+        return tuple(torch.cat(parts) for parts in zip(*made, strict=True))
+
+
 class Pending(Protocol):
     """A reading that works on in the background."""
 

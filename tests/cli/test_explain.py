@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_ext.cli import main
+from captum_ext.cli import explanation, main
 from captum_ext.cli.explanation import Result
 from captum_ext.cli.inputs.models import load_model, name_of, predict
 from captum_ext.cli.tables import explained
 from captum_ext.curve import Curve
+from captum_ext.evaluation.cost import Counted
 from tests.conftest import PICKLES
 
 FACTORY = """
@@ -122,6 +123,30 @@ def test_methods_that_share_a_walk_score_as_alone(name, folder):
         if row["method"] == name
     ]
     assert rows[0] == rows[1]
+
+
+def test_no_frame_is_asked_for_twice_and_curves_share_calls(folder, monkeypatch):
+    calls, read = [], []
+    forward, curves = Counted.forward, explanation.perturb_all
+
+    def spy(self, images):
+        calls.append([image.numpy().tobytes() for image in images.detach()])
+        return forward(self, images)
+
+    def reading(*given, **named):
+        calls.clear()
+        read.append(curves(*given, **named))
+        return read[-1]
+
+    monkeypatch.setattr(Counted, "forward", spy)
+    monkeypatch.setattr(explanation, "perturb_all", reading)
+    assert explain() == 0
+    frames = [frame for call in calls for frame in call]
+    # Of 6 maps 4 curves of 21 frames, whose ends are the same two; the prediction knew one.
+    assert 6 * 19 < len(frames) == len(set(frames)) <= 6 * 4 * 19 + 1
+    assert len(read) == 1
+    # 504 frames, 392 at most in a call.
+    assert len(calls) == 2
 
 
 def test_masks_show_their_history(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor
 
 from captum_ext._tensors import format_inputs
-from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
+from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Constant, Curve, rank
 from captum_ext.curve.bases import BaseLike, Shown, as_base
-from captum_ext.curve.frames import even_counts, read
-from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.curve.frames import Joined, even_counts, read
+from captum_ext.curve.ranking import REDUCTIONS, Ranking
 from captum_ext.curve.response import element_share, share
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.metrics.base.example import Reason
@@ -124,6 +125,27 @@ def perturb(
     feature_mask: FeatureMask = None,
 ) -> tuple[Curve, Tensor]:
     """The curve of every example, and why it is undefined (0: it isn't)."""
+    data = (inputs, baselines, target, additional_forward_args, feature_mask)
+    return perturb_all([(how, attributions)], forward_func, *data)[0]
+
+
+def perturb_all(
+    jobs: Sequence[tuple[Perturbation, Inputs]],
+    forward_func: Forward,
+    inputs: Inputs,
+    baselines: Baselines = None,
+    target: Target = None,
+    additional_forward_args: Any = None,
+    feature_mask: FeatureMask = None,
+) -> list[tuple[Curve, Tensor]]:
+    """`perturb` of several settings and attributions of the same examples, in common calls.
+
+    Args:
+        jobs: settings and attributions, with one number of steps, chunk and reading.
+        forward_func, inputs, baselines, target, additional_forward_args, feature_mask: as of
+            `Insertion` and its ``update``.
+    """
+    first, _ = jobs[0]
     tensors = format_inputs(inputs, needs_gradient=False)
     require_unit_images(forward_func, tensors)
     score = Score(
@@ -131,22 +153,44 @@ def perturb(
         tensors,
         target,
         additional_forward_args,
-        chunk=how.internal_batch_size,
+        chunk=first.internal_batch_size,
         keep_undefined=True,
     )
     with score.borrowed():
-        maps, finite = format_attributions(attributions, tensors, feature_mask is not None)
-        base = as_base(how.absent) if baselines is None else Constant(baselines)
-        ranking = rank(maps, feature_mask, how.reduction, how.seed)
-        counts = even_counts(ranking.n_features, how.n_steps)
-        # Exact with ties too: the places are whole numbers, the reversal breaks none anew.
-        order = ranking if how.inserts else ranking.reversed()
-        shown = counts if how.inserts else ranking.n_features[:, None] - counts
-        frames = Shown(base.frames(tensors, order, shown), tensors, shown)
-        (answers,) = read(frames, [score], score.chunk)
-        if how.reading == "probability":
+        masked = feature_mask is not None
+        maps = [format_attributions(given, tensors, masked) for _, given in jobs]
+        rankings = [
+            rank(credit, feature_mask, how.reduction, how.seed)
+            for (how, _), (credit, _) in zip(jobs, maps, strict=True)
+        ]
+        rows = [
+            _frames(how, ranking, tensors, baselines)
+            for (how, _), ranking in zip(jobs, rankings, strict=True)
+        ]
+        ask = lambda points, rows: score(points, rows % score.n_examples)  # noqa: E731
+        (answers,) = read(Joined(rows), [ask], score.chunk)
+        if first.reading == "probability":
             require_probabilities(answers)
-        return _curve(how, UNITS[how.unit](ranking, counts), answers, finite)
+        return [
+            _curve(how, _changed(how, ranking), y, finite)
+            for (how, _), ranking, y, (_, finite) in zip(
+                jobs, rankings, torch.split(answers, score.n_examples), maps, strict=True
+            )
+        ]
+
+
+def _frames(how: Perturbation, ranking: Ranking, inputs: Tensors, baselines: Baselines) -> Shown:
+    base = as_base(how.absent) if baselines is None else Constant(baselines)
+    counts = even_counts(ranking.n_features, how.n_steps)
+    # Exact with ties too: the places are whole numbers, the reversal breaks none anew.
+    order = ranking if how.inserts else ranking.reversed()
+    shown = counts if how.inserts else ranking.n_features[:, None] - counts
+    return Shown(base.frames(inputs, order, shown), inputs, shown)
+
+
+def _changed(how: Perturbation, ranking: Ranking) -> Tensor:
+    """The curve's x, (N, points)."""
+    return UNITS[how.unit](ranking, even_counts(ranking.n_features, how.n_steps))
 
 
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:

@@ -128,6 +128,13 @@ def test_what_memory_held_is_remembered_of_the_model_inside():
         assert module_of(given) is model
 
 
+def test_what_was_answered_to_someone_else_is_not_asked_for():
+    asked = AskedOnce(lambda x: x.sum(1, keepdim=True))
+    asked.remember(torch.ones(1, 2), torch.tensor([[5.0]]))
+    with torch.no_grad():
+        assert asked(torch.tensor([[1.0, 1.0], [1.0, 2.0]])).tolist() == [[5.0], [3.0]]
+
+
 def test_one_pattern_of_bits_in_two_types_is_two_questions():
     asked = AskedOnce(lambda x: x.sum(1, keepdim=True).double())
     bits = torch.tensor([[1, 2]], dtype=torch.int32)

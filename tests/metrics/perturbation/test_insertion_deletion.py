@@ -15,6 +15,7 @@ from captum_ext.metrics import (
     insertion,
     insertion_curve,
 )
+from captum_ext.metrics.perturbation.perturb import Perturbation, perturb, perturb_all
 
 TARGET = torch.tensor([1, 0, 4, 2])
 
@@ -253,3 +254,20 @@ def test_bad_settings_are_named():
         Deletion(abs, reference=(torch.zeros(1),)[0])
     with pytest.raises(TypeError, match=r"`forward_func`.*got int"):
         Deletion(3)
+
+
+def test_curves_read_in_common_are_those_read_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 4), nn.Softmax(1)).double()
+    image, maps = torch.rand(2, 3, 6, 6).double(), torch.randn(3, 2, 3, 6, 6)
+    ways = [
+        Perturbation(inserts, n_steps=6, reduction=reduction, reference=reference)
+        for inserts in (True, False)
+        for reduction, reference in (("sum", 0.5), ("abs_sum", GaussianBlur(5, 2.0)))
+    ]
+    jobs = [(way, credit) for credit in maps for way in ways]
+    found = perturb_all(jobs, model, image, target=[1, 3])
+    for (way, credit), (ours, _) in zip(jobs, found, strict=True):
+        theirs, _ = perturb(way, model, image, credit, target=[1, 3])
+        assert torch.equal(ours.x, theirs.x)
+        torch.testing.assert_close(ours.y, theirs.y, atol=1e-12, rtol=0)
