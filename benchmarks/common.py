@@ -1,18 +1,22 @@
-"""What the benchmarks share: annotated photographs, and the memory that a process took."""
+"""What the benchmarks share: annotated photographs, maps, and the memory that a process took."""
 
 from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from captum.attr import Attribution
 from PIL import Image
 from skimage import data
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
 from captum_ext import ImageClassifier
+from captum_ext.attr import PathAttribution, walk
 
 
 def photographs(folder: Path | None) -> list[tuple[str, Tensor, int | None]]:
@@ -35,6 +39,21 @@ def correct(model: ImageClassifier, image: Tensor, label: int | None) -> int | N
     with torch.no_grad():
         top = int(model(image).argmax())
     return top if label in (None, top) else None
+
+
+def maps_of(
+    methods: Mapping[str, Attribution], image: Tensor, target: int, **options: Any
+) -> dict[str, Tensor]:
+    """Maps by name; this package's path methods, which take the options, share their walks.
+
+    Each is bit for bit the map of the method alone. Options of others are their own.
+    """
+    paths = {name: m for name, m in methods.items() if isinstance(m, PathAttribution)}
+    walked = walk([*paths.values()], image, target=target, **options) if paths else []
+    found = dict(zip(paths, walked, strict=True))
+    others = methods.keys() - paths.keys()
+    found |= {name: methods[name].attribute(image, target=target) for name in others}
+    return {name: found[name].detach() for name in methods}
 
 
 def peak_memory() -> float:

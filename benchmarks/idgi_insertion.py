@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 from captum.attr import IntegratedGradients
-from common import correct, photographs
+from common import correct, maps_of, photographs
 from scipy.stats import wilcoxon
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import IDGI, BlurIG, GuidedIG
+from captum_ext.attr import IDGI, BlurIG, Configured, GuidedIG
 from captum_ext.metrics import insertion_curve
 
 PAIRS = {"IG": IntegratedGradients, "Guided IG": GuidedIG, "Blur IG": BlurIG}
@@ -44,17 +44,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     model = ImageClassifier.from_efficientnet_lite0()
-    methods = {name: make(model) for name, make in PAIRS.items()}
-    methods |= {f"IDGI ({name})": IDGI(make(model)) for name, make in PAIRS.items()}
+    over = {name: make(model) for name, make in PAIRS.items()}
+    chunk = {"internal_batch_size": 16}
+    methods = over | {f"IDGI ({name})": IDGI(method) for name, method in over.items()}
+    methods["IG"] = Configured(over["IG"], n_steps=arguments.steps, **chunk)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     for name, image, label in photographs(arguments.folder)[: arguments.limit]:
         target = correct(model, image, label)
         if target is None:
             continue
-        for method, attribution in methods.items():
-            credit = attribution.attribute(
-                image, target=target, n_steps=arguments.steps, internal_batch_size=16
-            )
+        maps = maps_of(methods, image, target, n_steps=arguments.steps, **chunk)
+        for method, credit in maps.items():
             rows[method].append(scores(model, image, credit, target))
         print(name, {m: round(r[-1]["probability, abs_sum"], 3) for m, r in rows.items()})
         if arguments.json:

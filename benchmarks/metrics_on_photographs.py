@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients, Saliency
+from common import maps_of
 from PIL import Image
 from torchmetrics import MetricCollection
 from torchvision.transforms.functional import to_tensor
 from tqdm import tqdm
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import IDGI, BlurIG, GuidedIG
+from captum_ext.attr import IDGI, BlurIG, Configured, GuidedIG
 from captum_ext.metrics import (
     Deletion,
     Insertion,
@@ -32,22 +33,18 @@ from captum_ext.metrics import (
 
 
 def methods_of(model, steps):
-    """Methods by name, each a function from image and class to a map."""
-
-    def walk(method):
-        return lambda x, c: method.attribute(x, target=c, n_steps=steps)
-
+    """Methods by name; of paths of this package, steps are told when they are walked."""
+    integrated, guided, blur = IntegratedGradients(model), GuidedIG(model), BlurIG(model)
     # One call evaluates a bounded number of points, whatever the number of steps.
-    saliency, integrated = Saliency(model), IntegratedGradients(model)
-    guided, blur = GuidedIG(model), BlurIG(model)
+    bounded = {"n_steps": steps, "internal_batch_size": 10}
     return {
-        "gradient": lambda x, c: saliency.attribute(x, target=c, abs=False),
-        "IG": lambda x, c: integrated.attribute(x, target=c, n_steps=steps, internal_batch_size=10),
-        "Guided IG": walk(guided),
-        "Blur IG": walk(blur),
-        "IDGI (IG)": walk(IDGI(integrated)),
-        "IDGI (Guided IG)": walk(IDGI(guided)),
-        "IDGI (Blur IG)": walk(IDGI(blur)),
+        "gradient": Configured(Saliency(model), abs=False),
+        "IG": Configured(integrated, **bounded),
+        "Guided IG": guided,
+        "Blur IG": blur,
+        "IDGI (IG)": IDGI(integrated),
+        "IDGI (Guided IG)": IDGI(guided),
+        "IDGI (Blur IG)": IDGI(blur),
     }
 
 
@@ -119,8 +116,7 @@ def main():
         image, mask, target = read(options.folder, row)
         kind = places[row["dataset"].split()[0]]
         kind["centered Gaussian"].update(centered_gaussian(*image.shape[2:]), mask)
-        for name, method in methods.items():
-            credit = method(image.clone(), target).detach()
+        for name, credit in maps_of(methods, image, target, n_steps=options.steps).items():
             kind[name].update(credit.abs().sum(1), mask)
             for metric in filled[name].values():
                 metric.update(image, credit, target=target)
