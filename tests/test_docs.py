@@ -4,12 +4,14 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-PAGES = ["architecture.md", "extending.md"]
+PAGES = ["architecture.md", "captum_pipelines.md", "extending.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -22,6 +24,25 @@ def test_examples_give_what_the_page_says(page):
         with contextlib.redirect_stdout(printed):
             exec(compile(code, page, "exec"), names)
         assert printed.getvalue() == wanted, code
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_example_of_graphs_gives_what_the_page_says_where_it_can_run():
+    pytest.importorskip("torch_geometric")
+    page = (DOCS / "captum_pipelines.md").read_text()
+    ((code, wanted),) = BLOCK.findall(
+        page.replace("```python", "```").replace("```py\n", "```python\n")
+    )
+    names: dict[str, Any] = {"torch": torch}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "captum_pipelines.md", "exec"), names)
+    assert printed.getvalue() == wanted
+    gcn, edges, nodes, found = (names[name] for name in ("gcn", "edges", "nodes", "found"))
+    best = gcn(nodes, edges)[2].argmax()
+    rise = gcn(nodes, edges)[2, best] - gcn(0 * nodes, edges[:, :0])[2, best]
+    total = found.node_mask.sum() + found.edge_mask.sum()
+    torch.testing.assert_close(total, rise.detach(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "../CONTRIBUTING.md"])
