@@ -47,6 +47,7 @@ from captum_ext.path import (
     integrate,
     riemann,
     trapezoid,
+    two_sided_direction,
 )
 from captum_ext.registry import REFERENCES
 
@@ -221,14 +222,7 @@ def kept(
     return found
 
 
-def two_sided(here: Knot, there: Knot) -> tuple[Tensor, ...]:
-    """IDGI's rule by the shares of both ends: their mean."""
-    other = Knot(there.point, here.value, there.gradient)
-    pairs = zip(important_direction(here, there), important_direction(other, there), strict=True)
-    return tuple((a + b) / 2 for a, b in pairs)
-
-
-SIMULATED = {**RULES, "IG, left": riemann, "IDGI, two-sided": two_sided}
+SIMULATED = {**RULES, "IG, left": riemann, "IDGI, two-sided": two_sided_direction}
 
 
 def simulated(found: Walk, points: Tensor, places: np.ndarray) -> dict[str, Tensor]:

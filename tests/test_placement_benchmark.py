@@ -20,12 +20,16 @@ def bench(monkeypatch):
     return placement
 
 
-def test_a_quick_run_tells_all_and_does_nothing_twice(bench, monkeypatch, tmp_path):
-    records = [{"file": f"{k}.png", "expected_class": 0} for k in range(3)]
+def photographs(folder, n):
+    records = [{"file": f"{k}.png", "expected_class": 0} for k in range(n)]
     for k, record in enumerate(records):
         pixels = np.random.default_rng(k).integers(0, 255, (24, 24, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / record["file"])
-    (tmp_path / "annotations.json").write_text(json.dumps({"images": records}))
+        Image.fromarray(pixels).save(folder / record["file"])
+    (folder / "annotations.json").write_text(json.dumps({"images": records}))
+
+
+def test_a_quick_run_tells_all_and_does_nothing_twice(bench, monkeypatch, tmp_path):
+    photographs(tmp_path, 3)
     monkeypatch.setattr(bench, "candidates", lambda: [bench.Candidate(4), bench.Candidate(2, 2)])
     told = tmp_path / "told.json"
     words = [str(tmp_path), "--quick", "--keep", str(tmp_path / "kept"), "--json", str(told)]
@@ -51,3 +55,27 @@ def test_the_chosen_candidate_is_the_librarys_default(bench):
 
     places = bench.Candidate(12, 12, "power").places(value, 16)
     np.testing.assert_allclose(EqualRise()(values, 16)[:, 0], places, atol=1e-4)
+
+
+def test_the_two_sided_benchmark_goes_on_and_measures_what_it_says(bench, monkeypatch, tmp_path):
+    import two_sided
+
+    photographs(tmp_path, 3)
+    told = tmp_path / "told.json"
+    words = [str(tmp_path), "--quick", "--keep", str(tmp_path / "kept"), "--json", str(told)]
+    # The third photograph chose settings elsewhere.
+    two_sided.main([*words, "--limit", "1"], small_net().eval())
+    two_sided.main(words, small_net().eval())
+    found = json.loads(told.read_text())
+    assert {row["n_photographs"] for rows in found.values() for row in rows} == {2}
+    halved = [row for row in found["fidelity"] if row["placement"] == "finest, halved"]
+    placed = [row for row in found["fidelity"] if row["n"] == 4]
+    assert min(row["cosine"] for row in halved) > 0.99
+    assert {row["rule"]: row["cost"] for row in placed} == {
+        "IG": 15 + 25, "IDGI": 12 + 1 + 25, "IDGI, two-sided": 15 + 1 + 25
+    }  # fmt: skip
+    names = {(row["method"], row["less"]) for row in found["scores"]}
+    assert len(names) == 2 * len(two_sided.COMPARED)
+    monkeypatch.setattr(two_sided, "knots_of", lambda *_: pytest.fail("walked again"))
+    two_sided.main(words, small_net().eval())
+    assert str(json.loads(told.read_text())) == str(found)
