@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Annotated as Shaped
 
@@ -121,8 +122,9 @@ class _Run:
         start: Masks | None,
     ) -> None:
         self.problem, self.direction, self.step, self.seed = problem, direction, step, seed
-        self.fractions = direction.fractions(n_steps)
-        self.per_value = len(problem.terms) * len(self.fractions)
+        fractions = direction.fractions(n_steps)
+        self.samples = problem.samples(fractions)
+        self.per_value = len(problem.terms) * len(fractions)
         self.most = _NO_LIMIT if max_forwards is None else max_forwards
         require_iteration(problem.terms, direction, n_steps, max_forwards, spent)
         self.masks = problem.start() if start is None else start
@@ -131,19 +133,20 @@ class _Run:
         self.active = torch.arange(n, device=where)
         self.spent = torch.full((n,), spent, dtype=torch.long, device=where)
         self.bad = torch.zeros_like(self.spent)
-        self.iteration, self.is_asked = 0, True
+        self.iteration, self.is_asked, self.has_searched = 0, True, False
         self.best = _Best(self.masks)
         self.history: list[tuple[Tensor, ...]] = []
 
     def run(self, n_iter: int, progress: Progress | None) -> Descent:
-        for self.iteration in range(n_iter):
-            if not len(self.active):
-                break
-            here, result = self._iterate()
-            rows, self.active = self.active, self._still(result)
-            self._record(rows, here, result)
-            if progress is not None:
-                progress(self.iteration, here)
+        with closing(self.samples):
+            for self.iteration in range(n_iter):
+                if not len(self.active):
+                    break
+                here, result = self._iterate(is_last=self.iteration == n_iter - 1)
+                rows, self.active = self.active, self._still(result)
+                self._record(rows, here, result)
+                if progress is not None:
+                    progress(self.iteration, here)
         # One rule for every end, be it a budget, the last iteration or patience. Momentum and long
         # steps overshoot, so the best mask is worth keeping; but under noise or shifts of its own
         # each iteration has an objective of its own, and the lowest is the luckiest draw: the
@@ -152,9 +155,12 @@ class _Run:
         masks = self.masks if random else self.best.of(self.masks)
         return Descent(masks, *(torch.stack(column) for column in zip(*self.history, strict=True)))
 
-    def _iterate(self) -> tuple[MaskState, StepResult]:
+    def _iterate(self, is_last: bool) -> tuple[MaskState, StepResult]:
         rows = self.active
-        sample = self.problem.sample(self.fractions, self.seed, self.iteration)
+        sample = self.samples(self.seed, self.iteration)
+        searched = [(self.seed, self.iteration, 1)] if self.fresh and self.has_searched else []
+        following = [] if is_last else [(self.seed, self.iteration + 1)]
+        self.samples.ahead(*searched, *following)
         here = self.direction(self.problem, self.masks[rows], rows, sample)
         finite = here.gradient.isfinite().flatten(1).all(1)
         self.note(finite if here.value is None else finite & here.value.isfinite(), rows)
@@ -252,9 +258,10 @@ class _Objective:
     def __call__(self, masks: Tensor, among: Tensor) -> Tensor:
         self.evaluations += 1
         run, rows, drawn = self.run, self.rows[among], self.sample
+        run.has_searched = True
         if run.fresh:
             keys = (run.seed, run.iteration, self.evaluations)
-            drawn = run.problem.sample(run.fractions, *keys)
+            drawn = run.samples(*keys)
         value = run.problem.value(masks, rows, drawn)
         run.note(value.isfinite(), rows)
         return value

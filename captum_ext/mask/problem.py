@@ -15,7 +15,7 @@ from captum_ext._tensors import accumulation_dtype, sent
 from captum_ext._typing import Masks, PerRow, Rows, Tensors
 from captum_ext.mask.grid import Grid
 from captum_ext.mask.regularizers import Regularizer
-from captum_ext.mask.sample import Noise, Sample
+from captum_ext.mask.sample import Noise, Sample, Samples
 from captum_ext.mask.terms import Term
 from captum_ext.score import Score
 
@@ -74,7 +74,11 @@ class MaskProblem:
 
     def sample(self, fractions: Sequence[float], *keys: int) -> Sample:
         """What is random in the objective, the same for all examples: ``keys`` alone decide it."""
-        return Sample.draw(fractions, self.inputs, self.noise, self.jitter, len(self.terms), keys)
+        return self.samples(fractions)(*keys)
+
+    def samples(self, fractions: Sequence[float]) -> Samples:
+        """`sample` for many keys."""
+        return Samples(fractions, self.inputs, self.noise, self.jitter, len(self.terms))
 
     @cached_property
     def _weights(self) -> Tensor:

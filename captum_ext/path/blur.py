@@ -85,7 +85,8 @@ def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
     height, width = images.shape[-2:]
     # Neighboring blurs differ by less than half precision can tell.
     wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    rows, columns = (_bands(side, sigmas, wide) for side in (height, width))
+    rows = _bands(height, sigmas, wide)
+    columns = rows if width == height else _bands(width, sigmas, wide)
     with without_autocast(images.device):
         made = rows.view(*lead, height, height) @ wide @ columns.view(*lead, width, width)
     return made.to(images.dtype)

@@ -56,6 +56,8 @@ class PretendedDevice(TorchDispatchMode):
         super().__init__()
         self.device, self.syncs = torch.device(name), Counter[str]()
         self._names = _Names(self.device.type)
+        self.sent: list[int] = []
+        """Elements of each copy from the host, also of those that nobody waits for."""
         self.free_bytes = 80 * 2**30
         self._pinned: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
@@ -138,6 +140,8 @@ class PretendedDevice(TorchDispatchMode):
         from_there = isinstance(source, There)
         if from_there and not to_there:
             self.syncs["copy to the host"] += 1
+        if to_there and not from_there:
+            self.sent.append(source.numel())
         # From pinned memory alone a copy to the device does not keep the host waiting.
         if to_there and not from_there and (waits or source not in self._pinned):
             self.syncs["copy to the device"] += 1

@@ -1,6 +1,7 @@
 """Each piece of an optimized mask against its formula in plain loops."""
 
 import math
+from contextlib import closing
 
 import pytest
 import torch
@@ -220,6 +221,18 @@ def test_fresh_noise_differs_between_terms_and_common_noise_does_not(model, imag
     assert fresh.shape[0] == 4
     assert not torch.equal(fresh[0], fresh[1])
     assert common.shape[0] == 1
+
+
+def test_samples_begun_ahead_are_those_of_their_keys(model, images):
+    problem = objective_of(model, images, Noise(0.3))
+    with closing(problem.samples([0.5, 1.0])) as samples:
+        for seed in (3, 4):
+            found = samples(seed, 0)
+            samples.ahead((seed, 1), (seed, 2))
+            for keys in ((seed, 0), (seed, 1)):
+                found = samples(*keys) if keys[1] else found
+                wanted = problem.sample([0.5, 1.0], *keys)
+                assert torch.equal(found.noise[0], wanted.noise[0])
 
 
 def test_groups_are_renumbered_without_gaps_each_examples_alone():
