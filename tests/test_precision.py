@@ -9,7 +9,7 @@ from torch import nn
 from captum_ext.curve import GaussianBlur, ms_ssim
 from captum_ext.mask import blurred
 from captum_ext.path import BlurPath, gaussian_blur
-from tests.devices.cases import IMAGES, METHODS, MODEL
+from tests.devices.cases import IMAGES, LONGER, MAPS, METHODS, METRICS, MODEL
 
 HALVES = pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 BLURS = {
@@ -65,3 +65,35 @@ def test_autocast_inside_and_around_the_model_gives_one_map(name, half):
     exact = METHODS[name](MODEL).attribute(IMAGES, target=1)
     assert not torch.equal(inside, exact)
     assert (inside - exact).norm() < 0.1 * exact.norm()
+
+
+@HALVES
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("mask", "published")])
+def test_weights_of_half_precision_give_finite_maps_of_the_inputs_type(name, half):
+    images, make = IMAGES.to(half), (LONGER if "igos" in name else METHODS)[name]
+    found = make(copy.deepcopy(MODEL).to(half)).attribute(images, target=1)
+    assert found.dtype == half
+    exact = make(MODEL).attribute(images.float(), target=1)
+    # At deletion's threshold a cell more or less goes.
+    near = 0.5 if "igos" in name else 0.25
+    assert 0 < (found.float() - exact).norm() < near * exact.norm()
+
+
+@HALVES
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("name", ["insertion", "deletion", "road", "aic"])
+def test_scores_are_added_up_in_double_precision(name, weights, half):
+    def score(model, put):
+        metric, (images, _, *more) = METRICS[name](model, put)
+        metric.update(images, MAPS, *more)
+        return metric.compute()
+
+    wanted = score(MODEL, lambda x: x.to(half).float() if weights else x)
+    if weights:
+        found = score(copy.deepcopy(MODEL).to(half), lambda x: x.to(half))
+    else:
+        with torch.autocast("cpu", half):
+            found = score(copy.deepcopy(MODEL), lambda x: x)
+    assert found.dtype == wanted.dtype == torch.float64
+    assert float(found) == pytest.approx(float(wanted), abs=0.05)
