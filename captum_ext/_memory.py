@@ -74,6 +74,8 @@ class Chunk:
         self._model, self._per_row = module_of(forward_func), _per_row(inputs)
         self._kind = inputs[0].device.type
         self._asking = self._halved = False
+        if self.halvable:
+            rows *= _n_devices(self._model)
         found: int | None = None
         with suppress(TypeError):
             found = _FOUND.get(self._model)
@@ -163,6 +165,12 @@ def module_of(forward_func: Forward | None) -> Any:
     found = getattr(forward_func, "__self__", forward_func)
     inner = getattr(found, "_orig_mod", None) if isinstance(found, nn.Module) else None
     return found if inner is None else module_of(inner)
+
+
+def _n_devices(model: Any) -> int:
+    """Over how many devices calls are divided, as `nn.DataParallel` does."""
+    parts = model.modules() if isinstance(model, nn.Module) else ()
+    return max((len(m.device_ids) for m in parts if isinstance(m, nn.DataParallel)), default=1) or 1
 
 
 class Frozen:

@@ -1,5 +1,6 @@
 """Model calls that run out of memory are halved, and parameters ask for no gradient meanwhile."""
 
+import copy
 import warnings
 
 import pytest
@@ -22,7 +23,8 @@ from captum_ext.attr import (
     MeaningfulPerturbation,
 )
 from captum_ext.attr.guided_backprop import GuidedGradCam
-from captum_ext.cli.inputs.models import predict
+from captum_ext.cli.errors import CallError
+from captum_ext.cli.inputs.models import devices_of, predict
 from captum_ext.evaluation import evaluate
 from tests.devices.pretended_device import PretendedDevice
 
@@ -183,6 +185,42 @@ def test_the_chunk_begins_where_free_memory_ends(free, rows):
         assert default_chunk((device.put(torch.zeros(2, 3, 224, 224)),)) == rows
 
 
+class OverTwo(nn.DataParallel):
+    """Divides calls as over two GPUs, between replicas on the CPU."""
+
+    def __init__(self, module):
+        super().__init__(module)
+        self.device_ids, self.replicas = [0, 1], [module, copy.deepcopy(module)]
+
+    def forward(self, x):
+        parts = x.chunk(2)
+        return torch.cat([replica(x) for replica, x in zip(self.replicas, parts, strict=False)])
+
+
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
+@pytest.mark.parametrize("name", [n for n in METHODS if "cam" not in n])
+def test_calls_divided_over_devices_give_the_same_map(name, images):
+    model = Bounded()
+    two = OverTwo(copy.deepcopy(model))
+    torch.testing.assert_close(
+        METHODS[name](two, images), METHODS[name](model, images), rtol=1e-4, atol=1e-6
+    )
+    assert all(replica.rows for replica in two.replicas)
+    assert max(two.replicas[0].rows) <= max(model.rows)
+
+
+def test_a_chunk_is_for_each_device(images):
+    two = OverTwo(Bounded())
+    assert Score(two, (images,), 0).chunk == 2 * Score(Bounded(), (images,), 0).chunk
+    assert Score(two, (images,), 0, chunk=7).chunk == 7
+
+
+@pytest.mark.parametrize("name", ["grad-cam", "guided-grad-cam"])
+def test_methods_that_look_into_a_model_refuse_one_that_is_divided(name, images):
+    with pytest.raises(ValueError, match=r"`forward_func`.*\.module"):
+        METHODS[name](OverTwo(Bounded()), images)
+
+
 def test_parameters_ask_for_no_gradient_while_a_model_is_borrowed(images):
     model, seen = Bounded(), []
     model.net[0].weight.requires_grad_(False)
@@ -210,3 +248,11 @@ def test_a_model_that_needs_gradients_of_its_parameters_gets_them(images):
 
     method = IDGI(IntegratedGradients(Adapting()))
     assert method.attribute(images, target=0, n_steps=2).abs().sum() > 0
+
+
+@pytest.mark.parametrize("names", ["cpu,cpu", "cuda:0,cuda:0", "cuda,cuda:1", "cuda:0,cpu"])
+def test_several_devices_are_different_gpus(names, monkeypatch):
+    monkeypatch.setattr("captum_ext.cli.inputs.models.device_of", torch.device)
+    with pytest.raises(CallError, match="different GPUs"):
+        devices_of(names)
+    assert devices_of("cuda:0, cuda:1") == [torch.device("cuda:0"), torch.device("cuda:1")]

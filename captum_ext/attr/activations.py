@@ -145,6 +145,11 @@ def require_visible(model: nn.Module) -> None:
             kind = "a traced or scripted module"
         elif hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
             kind = "compiled"
+        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
+            raise ValueError(
+                "`forward_func` must be a module whose layers can be seen as they run, but "
+                "nn.DataParallel runs copies of them: give its `.module`, on one device."
+            )
         if kind:
             where = f"its part {name!r}" if name else "it"
             raise ValueError(

@@ -93,7 +93,10 @@ class Settings:
         None,
         choices=lambda: ACTIVATIONS,
     )
-    device: str | None = _option("cpu, cuda, mps (default: the best there is)", None)
+    device: str | None = _option(
+        "cpu, cuda, mps (default: the best there is); cuda:0,cuda:1 divides each call over both",
+        None,
+    )
     batch_size: int | None = _option(
         "images per model call (default: what suits the device)", None, type=int
     )

@@ -38,17 +38,26 @@ def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, to
     Raises:
         CallError: as `load_model`, or if there is no such device, or a name that is not known.
     """
-    device = device_of(device_name)
+    first, *others = devices_of(device_name)
     model = load_model(
         settings.model,
         settings.weights,
-        device,
+        first,
         num_classes=settings.num_classes,
         class_names=_names_in(settings.classes),
         activation=None if settings.activation == "none" else settings.activation or AUTO,
     )
     settings.check_names()
-    return model, device
+    return _over(model, [first, *others]) if others else model, first
+
+
+def _over(model: nn.Module, devices: list[torch.device]) -> nn.Module:
+    """The model, whose network's calls are divided over several devices."""
+    if isinstance(model, ImageClassifier):
+        # Inside, so that it is asked for names and sizes as ever.
+        model.model = nn.DataParallel(model.model, devices)
+        return model
+    return nn.DataParallel(model, devices).eval()
 
 
 def load_model(
@@ -250,8 +259,25 @@ def in_precision(settings: Settings) -> Iterator[None]:
         yield
         return
     # An evaluation reads it among what decides its numbers, so that no resumed run mixes two.
-    with torch.autocast(device_of(settings.device).type, torch.bfloat16):
+    with torch.autocast(devices_of(settings.device)[0].type, torch.bfloat16):
         yield
+
+
+def devices_of(names: str | None) -> list[torch.device]:
+    """The devices named, with commas between them, or the best there is.
+
+    Raises:
+        CallError: if one of them isn't here, or several are not GPUs of CUDA, each named once.
+    """
+    found = [device_of(name.strip()) for name in names.split(",")] if names else [device_of(None)]
+    numbers = {device.index for device in found}
+    kinds = {device.type for device in found}
+    if len(found) > 1 and (kinds != {"cuda"} or None in numbers or len(numbers) < len(found)):
+        raise CallError(
+            f"--device {names} names several devices, which must be different GPUs of CUDA, such "
+            "as cuda:0,cuda:1."
+        )
+    return found
 
 
 def device_of(name: str | None) -> torch.device:
