@@ -93,7 +93,6 @@ class GuidedBackprop(GradientAttribution):
             target,
             additional_forward_args,
             gradient_func=guided_gradients,
-            chunk=len(tensors[0]),
         )
         with torch.inference_mode(False):
             _, gradients = score.with_gradient(tensors)
