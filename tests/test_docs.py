@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import captum.attr
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ PAGES = ["architecture.md", "captum_pipelines.md", "extending.md"]
 
 @pytest.mark.parametrize("page", PAGES)
 def test_examples_give_what_the_page_says(page):
+    if page == "captum_pipelines.md" and not hasattr(captum.attr, "ImageMaskInput"):
+        pytest.skip("the page is of Captum 0.9")
     names: dict[str, object] = {"__name__": "__main__"}
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks

@@ -37,7 +37,9 @@ def llm():
 
 def asked(layered, tokenizer, **options):
     prompt = TextTokenInput("the cat sat on", tokenizer)
-    return LLMGradientAttribution(layered, tokenizer).attribute(prompt, target="a mat", **options)
+    # As a text, Captum before 0.9 would leave its first word out.
+    target = torch.tensor(tokenizer.encode("a mat"))
+    return LLMGradientAttribution(layered, tokenizer).attribute(prompt, target=target, **options)
 
 
 def rises(llm, tokenizer):
