@@ -15,12 +15,12 @@ from captum_ext._text import printable
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
-from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders
+from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders, target_of
 from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
-from captum_ext.cli.options import Evaluate, names_in
+from captum_ext.cli.options import SCORE, Evaluate, names_in
 from captum_ext.cli.output import Progress, finish, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
@@ -66,7 +66,8 @@ def run(settings: Evaluate) -> None:
                 out=settings.out,
                 resume=not settings.restart,
                 names=[printable(name) for name in data.files],
-                only_correct=labeled and not settings.all_images,
+                only_correct=labeled and not settings.all_images and settings.answers != SCORE,
+                reading=settings.answers,
                 unlabeled=unlabeled,
                 internal_batch_size=settings.batch_size,
                 progress=progress,
@@ -87,7 +88,10 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     folder: Path = settings.images
     reader = Reader(model)
     listed = images_of(folder, out=settings.out)
-    classes = _classes(model, Folder(folder, listed.files, {}, {}, reader))
+    classes = _classes(model, Folder(folder, listed.files, {}, {}, reader), settings.answers)
+    output = target_of(settings.target, classes, settings.answers)
+    if settings.answers == SCORE:
+        classes = Classes([])
     annotations = Annotations()
     if settings.annotations is not None:
         annotations = read_annotations(settings.annotations, folder, classes)
@@ -95,12 +99,12 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     files, notes = listed.files, [*listed.notes, *annotations.notes]
     known, remarks = assigned(files, annotations.of, "--annotations")
     notes += remarks
-    labels: dict[str, int] = {}
+    labels: dict[str, int] = {} if output is None else dict.fromkeys(files, output)
     if settings.labels is not None:
         said = from_csv(settings.labels, classes, files)
         labels, remarks = assigned(files, said, "--labels")
         notes += remarks
-    elif not any(a.label is not None for a in known.values()):
+    elif output is None and not any(a.label is not None for a in known.values()):
         labels = from_folders(files, classes)
     if settings.limit is not None and settings.limit < len(files):
         # Spread out: a folder is often sorted by class or source.
@@ -110,13 +114,13 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     return Folder(folder, files, labels, known, reader), notes
 
 
-def _classes(model: nn.Module, data: Folder) -> Classes:
-    """The model's classes, from its answer to the first image that it takes."""
+def _classes(model: nn.Module, data: Folder, answers: str) -> Classes:
+    """The model's classes or outputs, from its answer to the first image that it takes."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     problem: CallError | None = None
     for k, name in enumerate(data.files):
         try:
-            n = predict(model, data[k][0][None].to(device)).shape[1]
+            n = predict(model, data[k][0][None].to(device), answers).shape[1]
         except ValueError as error:
             problem = problem or CallError(
                 f"IMAGES {data.folder} holds no image that can be read: {name} {error}."
@@ -126,7 +130,7 @@ def _classes(model: nn.Module, data: Folder) -> Classes:
             # Perhaps it is the image: another may suit the model.
             problem = error
             continue
-        return Classes.of(model, n)
+        return Classes.of(model, n, answers)
     assert problem is not None, "a folder holds an image"
     raise problem
 
@@ -148,6 +152,7 @@ def _metrics(settings: Evaluate, model: nn.Module, annotated: bool) -> dict[str,
         preset,
         seed=settings.seed,
         internal_batch_size=settings.batch_size,
+        answers=settings.answers,
     )
     with as_call_error("--metrics: "):
         return make_metrics(names, model, reading)

@@ -17,7 +17,7 @@ from captum_ext.cli.inputs.methods import is_mask_method, made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
-from captum_ext.cli.options import Explain
+from captum_ext.cli.options import SCORE, Explain
 from captum_ext.cli.output import finish, shown, write_figure, write_json
 from captum_ext.cli.tables import explained
 from captum_ext.evaluation.cost import Counted
@@ -36,14 +36,15 @@ def run(settings: Explain) -> None:
         raise CallError("--history needs a method that optimizes a mask, such as igos.")
     reader = Reader(model)
     image = reader.tensor(reader.picture(settings.image))[None].to(device)
-    predicted = predict(model, image)
+    predicted = predict(model, image, settings.answers)
     asked = AskedOnce(counted)
     asked.remember(image, predicted)
-    probabilities = predicted[0]
-    target = int(probabilities.argmax())
-    if settings.target is not None:
-        target = target_of(settings.target, Classes.of(model, len(probabilities)))
-    show(f"explaining {name_of(model, target)} (class {target}, p = {probabilities[target]:.3f})")
+    answers = predicted[0]
+    target = _target(settings, model, answers)
+    name, value = name_of(model, target, settings.answers), float(answers[target])
+    scored = settings.answers == SCORE
+    kind, letter = ("output", "score") if scored else ("class", "p")
+    show(f"explaining {name} ({kind} {target}, {letter} = {value:.3f})")
     labels = {name: METHODS[name].label for name in settings.method_names}
     found = attribute_all(made, labels, counted, asked, image, target, settings)
     lost = {name: Result(labels[name], problem=why) for name, why in unsuited.items()}
@@ -57,7 +58,7 @@ def run(settings: Explain) -> None:
     table = [result.record(name) for name, result in results.items()]
     writers: dict[Path, Any] = {
         settings.out: lambda: write_figure(
-            _figure(image, probabilities, target, model, results, settings), settings.out
+            _figure(image, answers, target, model, results, settings), settings.out
         )
     }
     if settings.history:
@@ -65,8 +66,8 @@ def run(settings: Explain) -> None:
         writers[settings.history] = lambda: write_figure(history_figure(descents), settings.history)
     if settings.json:
         report = {
-            "target": {"class": target, "name": name_of(model, target)},
-            "probability": float(probabilities[target]),
+            "target": {kind: target, "name": name},
+            settings.answers: value,
             "table": table,
             "protocol": _protocol(settings) | {"walks": walks},
             "versions": versions(),
@@ -75,36 +76,45 @@ def run(settings: Explain) -> None:
     finish("\n".join([explained(table, labels), *walks, _caption(settings)]), writers)
 
 
+def _target(settings: Explain, model: nn.Module, answers: Tensor) -> int:
+    classes = Classes.of(model, len(answers), settings.answers)
+    target = target_of(settings.target, classes, settings.answers)
+    return int(answers.argmax()) if target is None else target
+
+
 def _figure(
     image: Tensor,
-    probabilities: Tensor,
+    answers: Tensor,
     target: int,
     model: nn.Module,
     results: Mapping[str, Result],
     settings: Explain,
 ) -> Figure:
-    top = probabilities.topk(min(5, len(probabilities)))
-    names = [name_of(model, int(i)) for i in top.indices]
+    shown = answers.topk(min(5, len(answers)))
+    top = [target] if settings.answers == SCORE else shown.indices.tolist()
+    names = [name_of(model, k, settings.answers) for k in top]
     rows = [
         Explained(
             r.label,
             None if r.attributions is None else r.attributions[0],
             r.curves,
-            NOTHING if r.descent else least_credit(float(probabilities[target]), image.numel()),
+            NOTHING if r.descent else least_credit(float(answers[target]), image.numel()),
             r.problem,
         )
         for r in results.values()
     ]
-    predictions = list(zip(names, top.values.tolist(), strict=True))
+    predictions = list(zip(names, answers[top].tolist(), strict=True))
     reading = f"|map|, {settings.reference} reference"
-    return explanation_figure(image[0], predictions, rows, name_of(model, target), reading)
+    name = name_of(model, target, settings.answers)
+    return explanation_figure(image[0], predictions, rows, name, reading, settings.answers)
 
 
 def _caption(settings: Explain) -> str:
+    unit = " areas are in the score's own unit." if settings.answers == SCORE else ""
     return (
         f"insertion: higher is better, deletion: lower is better; {settings.reference} "
-        f"reference, {N_STEPS} steps.\npixels are ranked by the sum over channels, in |...| by "
-        "the sum of absolute values."
+        f"reference, {N_STEPS} steps.{unit}\npixels are ranked by the sum over channels, in |...| "
+        "by the sum of absolute values."
     )
 
 
@@ -114,6 +124,7 @@ def _protocol(settings: Explain) -> dict[str, Any]:
         "weights": shown(settings.weights),
         "precision": settings.precision,
         "image": shown(settings.image),
+        "reading": settings.answers,
         "reference": settings.reference,
         "curve_steps": N_STEPS,
         **settings.effort,

@@ -19,7 +19,7 @@ from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.configured import accepted
 from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.cli.errors import say
-from captum_ext.cli.options import Explain
+from captum_ext.cli.options import PROBABILITY, SCORE, Explain
 from captum_ext.curve import Curve
 from captum_ext.evaluation.catalog import READINGS
 from captum_ext.evaluation.cost import Cost, Counted, measured
@@ -56,6 +56,7 @@ class Result:
         shared_with: the names of methods that the walk, and so its cost, was for too.
         descent: how its mask was optimized, if it has one.
         problem: why something of it is missing.
+        answers: what the model's numbers are.
     """
 
     label: str
@@ -65,16 +66,19 @@ class Result:
     shared_with: tuple[str, ...] = ()
     descent: Descent | None = None
     problem: str | None = None
+    answers: str = PROBABILITY
 
     def reach(self) -> dict[str, float | None]:
         """The share of pixels that restores 90 % of the score, and that halves it.
 
-        By the readings of a map; None where the curve never gets there or there is none.
+        By the readings of a map; None where the curve never gets there or there is none, and of
+        scores that are no probabilities: a share of them says nothing where 0 is not "none".
         """
         found = {}
         for suffix in READINGS:
             for name, curve, original, level in _REACHED:
-                if (whole := self.curves.get(f"{curve}{suffix}")) is None:
+                whole = self.curves.get(f"{curve}{suffix}")
+                if whole is None or self.answers == SCORE:
                     x = float("nan")
                 else:
                     x = float(whole.relative(original).reaches(level, falling=original == 0))
@@ -123,7 +127,7 @@ def attribute_all(
         "seed": settings.seed,
         "show_progress": True,
     }
-    results = {name: Result(labels[name]) for name in methods}
+    results = {name: Result(labels[name], answers=settings.answers) for name in methods}
     with tqdm(unit=" evaluations", leave=False) as bar:
         counted.watch = bar.update
         for group in shared_walks([*methods.values()]):
@@ -234,6 +238,7 @@ def _read_curves(
         "reference": REFERENCES[settings.reference],
         "seed": settings.seed,
         "internal_batch_size": settings.batch_size,
+        "reading": settings.answers,
     }
     ways = {
         f"{name}{suffix}": Perturbation(inserts=inserts, reduction=reduction, **how)

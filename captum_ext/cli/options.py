@@ -23,6 +23,8 @@ LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 LIBRARIES = ("torchvision", "timm", "hf")
 """Where networks have names: ``LIBRARY:NAME``."""
+PROBABILITY, SCORE = ANSWERS = ("probability", "score")
+"""What a model's numbers are."""
 PRECISIONS = ("float32", "bf16")
 PLACED_STEPS = 16
 """What `--placement equal-rise` takes by itself, as `EqualRise` says."""
@@ -93,6 +95,12 @@ class Settings:
         None,
         choices=lambda: ACTIVATIONS,
     )
+    reading: str | None = _option(
+        "what the model gives: score for a regression and other numbers that are no "
+        "probabilities; probability says so of one that gives one number (default: probabilities)",
+        None,
+        choices=lambda: ANSWERS,
+    )
     device: str | None = _option(
         "cpu, cuda, mps (default: the best there is); cuda:0,cuda:1 divides each call over both",
         None,
@@ -151,6 +159,11 @@ class Settings:
         return [*METHODS] if self.methods.strip() == "all" else names_in("--methods", self.methods)
 
     @property
+    def answers(self) -> str:
+        """What the model's numbers are, of ``ANSWERS``."""
+        return self.reading or PROBABILITY
+
+    @property
     def effort(self) -> dict[str, Any]:
         """The effort that was asked for, by the names that methods give it."""
         return {
@@ -201,7 +214,9 @@ class Explain(_WithFigure):
 
     image: Path | None = _image("default: scikit-image's `coffee`")
     methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
-    target: str | None = _option("class to explain, number or name (default: the top class)", None)
+    target: str | None = _option(
+        "class or output to explain, number or name (default: the top class; the only output)", None
+    )
     reference: str = _reference(next(iter(REFERENCES)))
     out: Path = _option("the figure (%(default)s)", Path("explanation.png"), type=path)
     history: Path | None = _option(
@@ -274,6 +289,9 @@ class Evaluate(Settings):
         None,
         choices=lambda: Evaluate.UNLABELED,
     )
+    target: str | None = _option(
+        "with --reading score: the output to explain, number or name (default: the only one)", None
+    )
     limit: int | None = _option(
         "only the first N images, spread over the folder", None, type=int, metavar="N"
     )
@@ -289,6 +307,15 @@ class Evaluate(Settings):
             )
         if self.metrics is not None:
             names_in("--metrics", self.metrics)
+        if self.answers == SCORE and self.labels is not None:
+            raise CallError(
+                "--labels name classes, and --reading score has none: --target says which output "
+                "is explained."
+            )
+        if self.answers != SCORE and self.target is not None:
+            raise CallError(
+                "--target is for --reading score: the class of each image is its label's."
+            )
         super().__post_init__()
         check_folder("--out", self.out)
         require_folder(self.images)
@@ -342,7 +369,9 @@ class Sanity(_WithFigure):
     steps: int | None = _steps(EVEN_STEPS)
     n_masks: int = _n_masks(500)
     target: str | None = _option(
-        "class to explain, number or name (default: each image's top class)", None
+        "class or output to explain, number or name (default: each image's top class; the only "
+        "output)",
+        None,
     )
     out: Path = _option("the figure (%(default)s)", Path("sanity.png"), type=path)
     seed: int = _option("of all that is random: fresh parameters and methods", 0, type=int)
@@ -462,10 +491,10 @@ def require_model(spec: str, weights: str | None) -> None:
     file = Path(spec.rpartition(":")[0])
     if loads_a_file(spec) and not os.path.isfile(file):
         raise CallError(f"--model names the file {file}, which does not exist.")
-    if weights == "random" and not library:
+    if weights == "random" and loads_a_file(spec):
         raise CallError(
-            "--weights random is for a library's network, such as torchvision:NAME: leave it out, "
-            "or give a FILE."
+            "--weights random is for a network of --model that has a name, such as "
+            "torchvision:NAME: leave it out, or give a FILE."
         )
     if weights not in (None, "random") and not os.path.isfile(weights):
         raise CallError(f"--weights is a file with a state dict, but {weights} does not exist.")

@@ -131,10 +131,11 @@ def _images(settings: Sanity, model: nn.Module, device: torch.device) -> Tensor:
 
 
 def _targets(settings: Sanity, model: nn.Module, images: Tensor) -> Tensor:
-    probabilities = predict(model, images)
-    if settings.target is None:
-        return probabilities.argmax(1)
-    number = target_of(settings.target, Classes.of(model, probabilities.shape[1]))
+    answers = predict(model, images, settings.answers)
+    classes = Classes.of(model, answers.shape[1], settings.answers)
+    number = target_of(settings.target, classes, settings.answers)
+    if number is None:
+        return answers.argmax(1)
     return torch.full((len(images),), number, device=images.device)
 
 
@@ -178,6 +179,7 @@ def _protocol(
         "model": shown(settings.model),
         "weights": shown(settings.weights),
         "precision": settings.precision,
+        "reading": settings.answers,
         "image": shown(settings.image),
         "targets": targets.tolist(),
         **settings.effort,

@@ -33,6 +33,7 @@ class Reading:
             metric doesn't know it.
         seed: of the order among equals.
         internal_batch_size: frames per model call; None is a choice that bounds memory.
+        answers: what the model's numbers are: "probability", or "score" for others.
     """
 
     reference: str = next(iter(REFERENCES))
@@ -40,6 +41,7 @@ class Reading:
     settings: Any = None
     seed: int = 0
     internal_batch_size: int | None = None
+    answers: str = "probability"
 
 
 Maker: TypeAlias = Callable[[Forward, Reading], Metric | MetricCollection | Columns]
@@ -110,6 +112,7 @@ def _perturbation(name: str, kind: Any, model: Forward, reading: Reading) -> Col
         **(reading.settings or {}),
         "seed": reading.seed,
         "internal_batch_size": reading.internal_batch_size,
+        "reading": reading.answers,
     }
     return {
         f"{name}{suffix}": kind(model, **{**settings, "reduction": reduction})
@@ -119,6 +122,7 @@ def _perturbation(name: str, kind: Any, model: Forward, reading: Reading) -> Col
 
 def road(model: Forward, reading: Reading) -> Columns:
     """ROAD in both orders, signed and absolute, by the probability: images are often few."""
+    _require_probabilities("road", reading)
     settings: dict[str, Any] = {
         "reading": "probability",
         **(reading.settings or {}),
@@ -134,6 +138,7 @@ def road(model: Forward, reading: Reading) -> Columns:
 
 def information(model: Forward, reading: Reading) -> Columns:
     """AIC and SIC at every level from one pass over the frames."""
+    _require_probabilities("information", reading)
     made = information_metrics(
         model,
         preset=reading.settings or "idgi",
@@ -141,6 +146,14 @@ def information(model: Forward, reading: Reading) -> Columns:
         seed=reading.seed,
     )
     return {"information": made}
+
+
+def _require_probabilities(name: str, reading: Reading) -> None:
+    if reading.answers != "probability":
+        raise ValueError(
+            f"{name} reads probabilities, and the model's answers are read as {reading.answers}: "
+            "leave it out, insertion and deletion read scores."
+        )
 
 
 def localization(model: Forward, reading: Reading) -> Columns:

@@ -22,6 +22,7 @@ from captum_ext._moved import called_elsewhere
 from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
 from captum_ext.evaluation.readings import Filling, unpack
+from captum_ext.evaluation.settings import protocol_of
 from captum_ext.evaluation.store.database import Result, Seen
 from captum_ext.metrics.base.compare import (
     SMALLEST,
@@ -155,6 +156,15 @@ class Evaluation:
     def _value(metric: Metric) -> Any:
         return metric.compute() if metric.update_called else torch.tensor(float("nan"))
 
+    @property
+    def answers(self) -> str:
+        """What the model's answers are: "probability" or "score"."""
+        return str(self.settings.get("reading", "probability"))
+
+    def _is_bounded(self, column: str) -> bool:
+        """Whether a column's values have a range of their own, as those of scores have not."""
+        return protocol_of(self._metrics[self.columns[column][0]]).get("reading") != "score"
+
     def better(self, column: str) -> bool | None:
         """Whether higher is better in a column; None where it isn't said."""
         name, key = self.columns[column]
@@ -258,14 +268,20 @@ class Evaluation:
         """Each method against one of them, by column and method, on the same examples."""
         key = against, self.smallest
         if key not in self._significance:
-            found = {c: differences(v, against, self.smallest) for c, v in self.values.items()}
+            found = {
+                c: differences(v, against, self.smallest, self._is_bounded(c))
+                for c, v in self.values.items()
+            }
             self._significance[key] = found
         return self._significance[key]
 
     @property
     def least(self) -> dict[str, float]:
         """By column the smallest difference that counts."""
-        return {column: smallest_of(v, self.smallest) for column, v in self.values.items()}
+        return {
+            column: smallest_of(v, self.smallest, self._is_bounded(column))
+            for column, v in self.values.items()
+        }
 
     def limits(self, against: str) -> dict[str, str]:
         """By column why no difference from a method can be significant; "" where one can."""
@@ -341,7 +357,7 @@ class Evaluation:
                     values = {c: float(v[method][k]) for c, v in self.values.items()}
                     costs = {cost: getattr(result, cost) for cost in _COSTS}
                     about = {"example": self.name_of(one.position), "target": one.target,
-                             "probability": one.probability, "method": method}  # fmt: skip
+                             self.answers: one.probability, "method": method}  # fmt: skip
                     records.append({**about, **values, **costs})
         return records
 

@@ -35,9 +35,11 @@ from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Result, Seen, Store, opened
 from captum_ext.metrics.base.asked_once import asked_once
+from captum_ext.metrics.perturbation.perturb import READINGS
 from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
+SCORE = "score"
 Progress = Callable[[str, int, int], Any]
 """Is told what begins, how many groups of a method are done, and of how many (0: unknown)."""
 
@@ -55,6 +57,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     only_correct: bool = False,
     unlabeled: str = "predict",
+    reading: str = "probability",
     internal_batch_size: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -90,6 +93,10 @@ def evaluate(
         only_correct: leaves out, and counts, examples that the model gets wrong.
         unlabeled: of examples without a label "predict" explains the class that the model
             predicts, and counts them in `Evaluation.n_unlabeled`; "skip" leaves them out.
+        reading: what the model's answers are: class scores, of which one is "probability"; or
+            "score" for a regression. Of scores none is right or the top one: the only output is
+            explained, whatever stands beside the input, and of several the one that ``target``
+            numbers.
         internal_batch_size: rows per model call of methods that ask; None bounds memory.
         settings: anything else that decides the numbers: a folder is only resumed with the same,
             and the report shows it.
@@ -116,7 +123,11 @@ def evaluate(
     check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
     if unlabeled not in UNLABELED:
         raise ValueError(f"`unlabeled` is one of {[*UNLABELED]}, but got {unlabeled!r}.")
-    more = {"unlabeled": unlabeled, **(settings or {})}
+    if reading not in READINGS:
+        raise ValueError(f"`reading` is one of {[*READINGS]}, but got {reading!r}.")
+    if only_correct and reading == SCORE:
+        raise ValueError("`only_correct` is for classes: a score is neither right nor wrong.")
+    more = {"unlabeled": unlabeled, "reading": reading, **(settings or {})}
     what = about(forward_func, data, methods, readers, batch_size, seed, only_correct, more)
     job = _Job(
         forward_func,
@@ -125,6 +136,7 @@ def evaluate(
         seed,
         only_correct,
         unlabeled,
+        reading,
         internal_batch_size,
     )
     with opened(None if out is None else Path(out), what, resume) as store:
@@ -152,6 +164,7 @@ class _Job:
     seed: int
     only_correct: bool
     unlabeled: str
+    reading: str
     internal_batch_size: int | None
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
@@ -205,7 +218,9 @@ def _work(
         lacking = [name for name in job.methods if (number, name) not in finished]
         if not lacking:
             continue
-        screened = screen(job.forward_func, group, job.only_correct, job.unlabeled)
+        screened = screen(
+            job.forward_func, group, job.only_correct, job.unlabeled, job.reading == SCORE
+        )
         seen = [_seen(one) for one in screened]
         job.lacking[:] = lacking
         job.brought.clear()

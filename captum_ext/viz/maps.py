@@ -112,8 +112,12 @@ def overlay(
     return np.clip((1 - 0.75 * strength) * grey * 0.8 + 0.75 * strength * tinted, 0, 1)
 
 
-def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str) -> None:
+def draw_curves(
+    axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str, bounded: bool = True
+) -> None:
     """Draws curves of one example each into axes, the legend says their areas.
+
+    ``bounded`` curves are within [0, 1], as probabilities are.
 
     >>> import torch
     >>> axes = Figure().subplots()
@@ -125,7 +129,9 @@ def draw_curves(axes: Any, curves: Sequence[Curve], labels: Sequence[str], title
         area = float(curve.area()[0])
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=color(k),
                   label=f"{pictured(label)} {area:.2f}")  # fmt: skip
-    axes.set(title=title, xlabel="share of pixels", xlim=(0, 1), ylim=(0, 1))
+    axes.set(title=title, xlabel="share of pixels", xlim=(0, 1))
+    if bounded:
+        axes.set_ylim(0, 1)
     # Beside the curves, which cross any place inside.
     if curves:
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -137,6 +143,7 @@ def explanation_figure(
     rows: Sequence[Explained],
     target: str,
     reading: str,
+    answers: str = "probability",
 ) -> Figure:
     """The photograph with its predictions, every map twice, and the curves of all methods.
 
@@ -146,6 +153,7 @@ def explanation_figure(
         rows: one entry per method, with curves "insertion_abs" and "deletion_abs".
         target: the name of the class that is explained.
         reading: how the curves were made, in a few words.
+        answers: what the model's numbers are; all but "probability" are drawn as far as they go.
 
     >>> import torch
     >>> level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
@@ -164,7 +172,8 @@ def explanation_figure(
     head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
     photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.4, 1.4])
     _show(photo, image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(), "input")
-    _draw_predictions(bars, predictions)
+    bounded = answers == "probability"
+    _draw_predictions(bars, predictions, bounded)
     for axes, name in ((insertion, "insertion"), (deletion, "deletion")):
         read = [row for row in rows if f"{name}_abs" in row.curves]
         draw_curves(
@@ -172,8 +181,9 @@ def explanation_figure(
             [row.curves[f"{name}_abs"] for row in read],
             [row.label for row in read],
             f"{name} ({reading})",
+            bounded,
         )
-    insertion.set_ylabel(f"probability of {pictured(target, 20)}", fontsize=8)
+    insertion.set_ylabel(f"{answers} of {pictured(target, 20)}", fontsize=8)
     for band, part in enumerate(parts):
         axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
@@ -218,8 +228,15 @@ def _show(axes: Any, picture: Any, title: str, **options: Any) -> None:
     axes.set_axis_off()
 
 
-def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]]) -> None:
+def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]], bounded: bool) -> None:
     upwards = predictions[::-1]
+    if not bounded:
+        # A bar's length would claim a scale.
+        lines = [f"{pictured(name, 32)}\n{value:.4g}" for name, value in predictions]
+        axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=9)
+        axes.set(title="prediction")
+        axes.set_axis_off()
+        return
     # Numbers, as NumPy is about to refuse what matplotlib does with tensors.
     axes.barh(range(len(upwards)), [value for _, value in upwards], color="0.75")
     for k, (name, value) in enumerate(upwards):

@@ -458,5 +458,7 @@ def test_random_weights_are_the_same_in_every_run(folder):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_random_weights_are_for_a_library(folder, capsys):
-    assert "--weights random is for a library's network" in refused(capsys, "--weights", "random")
+def test_random_weights_are_for_a_network_with_a_name(folder, capsys):
+    assert "--weights random is for a network of --model that has a name" in refused(
+        capsys, "--weights", "random"
+    )

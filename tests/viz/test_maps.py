@@ -93,6 +93,17 @@ def test_names_are_drawn_letter_by_letter(name):
     assert figure.get_suptitle() == f"Why {pictured(name)}?"
 
 
+def test_scores_have_no_bars_and_no_unit_range():
+    level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[40.0, 60.0]]))
+    curves = {"insertion_abs": level, "deletion_abs": level}
+    row = Explained("IG", maps(1.0), curves)
+    figure = explanation_figure(torch.rand(3, 9, 9), [("age", 60.0)], [row], "age", "x", "score")
+    _, bars, insertion, _ = figure.axes[:4]
+    assert not bars.patches
+    assert insertion.get_ylim()[1] > 50
+    assert insertion.get_ylabel() == "score of age"
+
+
 def test_a_legend_leaves_out_no_label():
     axes = Figure().subplots()
     draw_curves(axes, [LEVEL, LEVEL], ["_mine", "other"], "")

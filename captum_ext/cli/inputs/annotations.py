@@ -178,7 +178,8 @@ def _listed(entry: dict[str, Any], folder: Path, images: Path, classes: Classes)
     named = (entry.get(key) for key in ("expected_class", "class"))
     said = next((value for value in named if value is not None), None)
     label = classes.number(said)
-    if said is not None and label is None:
+    # A model of scores has no classes, and what is said of some is not its matter.
+    if said is not None and label is None and classes.names:
         raise ValueError(f"has the class {_short(said)}, not one of {len(classes.names)}")
     mask = entry.get("mask")
     if mask:

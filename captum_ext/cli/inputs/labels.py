@@ -12,6 +12,7 @@ from torch import nn
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.inputs.pictures import SUFFIXES
+from captum_ext.cli.options import PROBABILITY, SCORE
 
 
 class Classes:
@@ -25,9 +26,9 @@ class Classes:
     """
 
     @classmethod
-    def of(cls, model: nn.Module, n: int) -> Classes:
-        """The ``n`` classes of a model, by the names that it knows."""
-        return cls([name_of(model, k) for k in range(n)])
+    def of(cls, model: nn.Module, n: int, answers: str = PROBABILITY) -> Classes:
+        """The ``n`` classes of a model, by the names that it knows; of scores its outputs."""
+        return cls([name_of(model, k, answers) for k in range(n)])
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -53,19 +54,32 @@ class Classes:
         return number if named in (None, number) else None
 
 
-def target_of(said: str, classes: Classes) -> int:
-    """The class that ``--target`` means, by number or name.
+def target_of(said: str | None, classes: Classes, answers: str = PROBABILITY) -> int | None:
+    """The class or output that ``--target`` means, by number or name.
+
+    None for classes if nothing is said: each image's top class. Of scores, which have none, the
+    only output.
 
     Raises:
-        CallError: if the model has no such class, or several of this name.
+        CallError: if the model has no such class, several of this name, or several outputs of
+            which none is said.
     """
+    what = "an output" if answers == SCORE else "a class"
+    if said is None:
+        if answers == SCORE and len(classes.names) > 1:
+            raise CallError(
+                f"--target is needed: the model has {len(classes.names)} outputs, and --reading "
+                "score has no top class."
+            )
+        return 0 if answers == SCORE else None
     same = [str(k) for k, name in enumerate(classes.names) if name == said.strip()]
     if len(same) > 1:
-        raise CallError(f"--target {said!r} names the classes {', '.join(same)}: give a number.")
+        kind = "outputs" if answers == SCORE else "classes"
+        raise CallError(f"--target {said!r} names the {kind} {', '.join(same)}: give a number.")
     number = classes.number(said)
     if number is None:
         raise CallError(
-            f"--target is a class from 0 to {len(classes.names) - 1} or its name, but got "
+            f"--target is {what} from 0 to {len(classes.names) - 1} or its name, but got "
             f"{said[:80]!r}."
         )
     return number

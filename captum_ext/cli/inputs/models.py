@@ -23,7 +23,15 @@ from captum_ext.classifier import (
     require_unit_images,
 )
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.options import LITE, Settings, library_of, loads_a_file, require_model
+from captum_ext.cli.options import (
+    LITE,
+    PROBABILITY,
+    SCORE,
+    Settings,
+    library_of,
+    loads_a_file,
+    require_model,
+)
 
 _MAKERS: dict[str, Callable[..., ImageClassifier]] = {
     "torchvision": ImageClassifier.from_torchvision,
@@ -45,6 +53,7 @@ def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, to
         first,
         num_classes=settings.num_classes,
         class_names=_names_in(settings.classes),
+        reading=settings.reading,
         activation=None if settings.activation == "none" else settings.activation or AUTO,
     )
     settings.check_names()
@@ -65,6 +74,7 @@ def load_model(
     weights: str | None,
     device: torch.device,
     class_names: Sequence[str] = (),
+    reading: str | None = None,
     **head: Any,
 ) -> nn.Module:
     """The classifier that ``--model`` and ``--weights`` name, in eval mode on the device.
@@ -74,6 +84,7 @@ def load_model(
         weights: as ``--weights``.
         device: where the model is to be.
         class_names: instead of the source's.
+        reading: as ``--reading``.
         head: ``num_classes`` and ``activation`` of a library's network.
 
     Raises:
@@ -82,16 +93,17 @@ def load_model(
     require_model(spec, weights)
     with as_call_error(), _seeded():
         library, name = library_of(spec)
+        chosen = None if weights == "random" else weights or "DEFAULT"
         if library:
-            chosen = None if weights == "random" else weights or "DEFAULT"
             model: nn.Module = _MAKERS[library](
                 name, weights=chosen, class_names=class_names, **head
             )
-            if model.activation is None and head.get("activation", AUTO) == AUTO:
+            said = reading or head.get("activation", AUTO) != AUTO
+            if model.activation is None and not said:
                 # One that stays within [0, 1] would pass for the probability of a class.
                 raise CallError(
-                    f"--model {spec} is a regression, as its configuration says, and the command "
-                    'reads probabilities: use `ImageClassifier` and `Insertion(reading="score")`.'
+                    f"--model {spec} is a regression, as its configuration says: give --reading "
+                    "score."
                 )
         elif loads_a_file(spec):
             model = _from_file(spec)
@@ -99,12 +111,13 @@ def load_model(
             _name(model, class_names)
         else:
             model = ImageClassifier.from_efficientnet_lite(
-                LITE[spec], weights or "DEFAULT", class_names=class_names, **head
+                LITE[spec], chosen, class_names=class_names, **head
             )
     if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
         # Labels of two classes are 0 and 1, also for a model of one logit. Under another
         # activation one number within [0, 1] may be anything.
-        model.both_classes |= model.activation == "sigmoid"
+        said = reading == PROBABILITY and model.activation != "softmax"
+        model.both_classes |= model.activation == "sigmoid" or said
     try:
         return model.eval().to(device)
     except Exception as error:
@@ -196,15 +209,19 @@ def channels_of(model: nn.Module) -> int:
     return model.mean.shape[1] if isinstance(model, ImageClassifier) else 3
 
 
-def name_of(model: nn.Module, index: int) -> str:
-    """A class by name, where the model knows names."""
+def name_of(model: nn.Module, index: int, answers: str = PROBABILITY) -> str:
+    """A class by name, where the model knows names; of scores an output."""
+    if answers == SCORE:
+        names = model.class_names if isinstance(model, ImageClassifier) else ()
+        return names[index] if index < len(names) else f"output {index}"
     return model.name_of(index) if isinstance(model, ImageClassifier) else numbered_class(index)
 
 
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Probabilities, (N, classes), checked to be some.
+def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Tensor:
+    """Probabilities, (N, classes), checked to be some; or scores, (N, outputs).
 
-    Rows sum to 1, except under another activation of an `ImageClassifier` than a softmax.
+    Rows of probabilities sum to 1, except under another activation of an `ImageClassifier` than a
+    softmax.
 
     Raises:
         CallError: if images leave [0, 1], the model fails, gives nan, or something that is no
@@ -222,17 +239,22 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
         raise CallError(f"--model fails on images of shape {shape}: {_words(error)}.") from error
     if not isinstance(output, Tensor) or output.shape[:1] != images.shape[:1] or output.dim() > 2:
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        row = "scores" if answers == SCORE else "class probabilities"
         raise CallError(
-            "--model must return one row of class probabilities per image, but gave "
-            f"{what} for {len(images)}."
+            f"--model must return one row of {row} per image, but gave {what} for {len(images)}."
         )
     if not output.isfinite().all():
-        raise CallError("--model gives nan or infinite probabilities for this image.")
+        numbers = "scores" if answers == SCORE else "probabilities"
+        raise CallError(f"--model gives nan or infinite {numbers} for this image.")
+    if answers == SCORE:
+        return _scores(output)
     if output.dim() < 2 or output.shape[1] < 2:
         raise CallError(
             "--model gives one number per image, not the probabilities of two classes or more: "
             'give the model\'s logit and activation="sigmoid" (captum_ext.ImageClassifier of a '
-            "factory; --activation of a library's network), which makes two classes of it."
+            "factory; --activation of a library's network), which makes two classes of it. If the "
+            "number is the probability of the second of two classes already, say --reading "
+            "probability; if it is none, --reading score."
         )
     sums = output.double().sum(1)
     exclusive = not isinstance(model, ImageClassifier) or model.activation == "softmax"
@@ -243,8 +265,19 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
             + ("do not sum to 1: " if off else "leave [0, 1]: ")
             + "return captum_ext.ImageClassifier(model, mean, std) from the factory; for a binary "
             'or multi-label model with activation="sigmoid", for one that gives probabilities '
-            "itself with activation=None."
+            "itself with activation=None; for scores of another kind say --reading score."
         )
+    return output
+
+
+def _scores(output: Tensor) -> Tensor:
+    if output.dim() < 2:
+        raise CallError(
+            "--model gives scores of shape (N,), without outputs to choose from: return "
+            "captum_ext.ImageClassifier(model, mean, std, activation=None) from the factory."
+        )
+    if not output.is_floating_point():
+        raise CallError(f"--model must give scores of floating point, but gave {output.dtype}.")
     return output
 
 

@@ -29,11 +29,16 @@ class Screened:
 
 
 def screen(
-    forward_func: Forward, group: list[Example], only_correct: bool, unlabeled: str = "predict"
+    forward_func: Forward,
+    group: list[Example],
+    only_correct: bool,
+    unlabeled: str = "predict",
+    scores: bool = False,
 ) -> list[Screened]:
     """Each example with the model's prediction; one forward pass each.
 
-    The probability is that of the class that is explained.
+    The probability is that of the class that is explained; of ``scores``, which have no top
+    class, the output's score.
 
     Raises:
         ValueError: if the model can't be right or wrong, or all of several images leave the
@@ -42,16 +47,16 @@ def screen(
     images = [example.image for example in group if example.image is not None]
     if len(images) > 1 and all(outside_unit(forward_func, image) for image in images):
         require_unit_images(forward_func, images)
-    return [_screen(forward_func, example, only_correct, unlabeled) for example in group]
+    return [_screen(forward_func, example, only_correct, unlabeled, scores) for example in group]
 
 
 def _screen(
-    forward_func: Forward, example: Example, only_correct: bool, unlabeled: str
+    forward_func: Forward, example: Example, only_correct: bool, unlabeled: str, scores: bool
 ) -> Screened:
     if example.image is None:
         return _out(example, torch.empty(0), f"{example.failure}")
     image = example.image
-    if example.target is None and unlabeled == "skip":
+    if example.target is None and unlabeled == "skip" and not scores:
         return _out(example, image, "no label")
     if isinstance(forward_func, nn.Module):
         image = image.to(device_of(forward_func))
@@ -72,6 +77,8 @@ def _screen(
         raise ValueError("`forward_func` must return one row of class scores per image.")
     if not answer.isfinite().all():
         return _out(example, image, "the model answers nan or inf")
+    if scores:
+        return _scored(example, image, answer[0])
     prediction = int(answer[0].argmax())
     target = prediction if example.target is None else example.target
     n_classes = answer.shape[1]
@@ -88,6 +95,17 @@ def _screen(
     wrong = only_correct and not is_right(forward_func, answer[0], target)
     missed = "not classified correctly" if wrong else None
     return Screened(example, image, target, prediction, float(answer[0, target]), missed)
+
+
+def _scored(example: Example, image: Tensor, answer: Tensor) -> Screened:
+    """An example of which one score is explained: the only one, or that which is numbered."""
+    n = len(answer)
+    target = 0 if n == 1 else example.target
+    if target is None or not 0 <= target < n:
+        said = "has no number" if target is None else f"is {target}"
+        unfit = f"the output to explain {said}, and the model has {n}"
+        return Screened(example, image, target, None, None, unfit)
+    return Screened(example, image, target, None, float(answer[target]), None)
 
 
 def _out(example: Example, image: Tensor, reason: str) -> Screened:

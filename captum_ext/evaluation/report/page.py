@@ -14,7 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from captum_ext.evaluation.report.sentences import on_few, on_labels, on_values, sentences
+from captum_ext.evaluation.report.sentences import (
+    on_few,
+    on_labels,
+    on_scores,
+    on_values,
+    sentences,
+)
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
 from captum_ext.viz.scores import arrow, score_figure
@@ -87,7 +93,7 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
         "significant": SIGNIFICANT,
         "smallest": f"{found.smallest:.1%}",
         "least": _least(found),
-        "remarks": [*on_few(found, against), *filter(None, [on_values(found)])],
+        "remarks": [*on_few(found, against), *filter(None, [on_values(found), on_scores(found)])],
         "heads": [f"{column}{arrow(found.better(column))}" for column in found.columns],
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
         "scores": _picture(_scores(found, names)),

@@ -67,6 +67,21 @@ def on_values(found: Evaluation, what: str = "image") -> str:
     return f"{named}: a value of the median curve; differences are means of each {what}'s own"
 
 
+def on_scores(found: Evaluation) -> str:
+    """Says that values have the unit of the model's scores; nothing where it gives probabilities.
+
+    >>> from types import SimpleNamespace
+    >>> on_scores(SimpleNamespace(answers="score"))[:41]
+    "the model's answers are read as scores: a"
+    """
+    if found.answers == "probability":
+        return ""
+    return (
+        "the model's answers are read as scores: areas of insertion and deletion are in their "
+        "unit, and examples have no common range"
+    )
+
+
 def on_labels(found: Evaluation, what: str = "images") -> str:
     """Says how many examples have no label; nothing where all have one."""
     n, n_kept = found.n_unlabeled, len(found.kept)

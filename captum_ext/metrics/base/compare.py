@@ -129,8 +129,8 @@ def compare(
         n_samples: how many resamples.
         seed: of the resampling.
         smallest: the smallest mean difference that counts, as a share of the score's range: 1
-            where all values lie in [0, 1], 2 where they lie in [-1, 1], else from the least to
-            the greatest.
+            where all values lie in [0, 1], 2 where they lie in [-1, 1], else, and of metrics of
+            ``reading="score"``, from the least to the greatest.
 
     Raises:
         ValueError: with fewer than two metrics, different numbers of examples, or a metric
@@ -152,8 +152,14 @@ def compare(
     counts = {name: len(v) for name, v in values.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"`metrics` must have seen the same examples, but saw {counts}.")
-    least = smallest_of(values, smallest)
+    bounded = not any(_reads_scores(metric) for metric in metrics.values())
+    least = smallest_of(values, smallest, bounded)
     return Comparison(paired(values, [*combinations(values, 2)], least, level, n_samples, seed))
+
+
+def _reads_scores(metric: ExampleMetric) -> bool:
+    """Whether a metric reads answers that are no probabilities, so that no range is known."""
+    return getattr(metric, "protocol", {}).get("reading") == "score"
 
 
 def _values_of(metric: ExampleMetric, score: str | None) -> Tensor:
@@ -201,7 +207,7 @@ class Difference:
 
 
 def differences(
-    values: Mapping[str, Tensor], against: str, smallest: float = SMALLEST
+    values: Mapping[str, Tensor], against: str, smallest: float = SMALLEST, bounded: bool = True
 ) -> dict[str, Difference]:
     """Every method against one of them, over the examples where both are defined.
 
@@ -209,6 +215,7 @@ def differences(
         values: by method, (N,), of the same examples in the same order; nan is undefined.
         against: the method that others are compared with.
         smallest: the smallest mean difference that counts, as a share of the score's range.
+        bounded: whether the range is known where values lie in [-1, 1].
 
     >>> import torch
     >>> values = {"a": torch.tensor([1.0, 2.0, 3.0]), "b": torch.tensor([2.0, 4.0, 6.0])}
@@ -222,12 +229,17 @@ def differences(
     return {
         one.first: Difference(one.difference, *one.interval, one.p_holm, one.effect_size,
                               one.n_examples, one.verdict)
-        for one in paired(values, pairs, smallest_of(values, smallest))
+        for one in paired(values, pairs, smallest_of(values, smallest, bounded))
     }  # fmt: skip
 
 
-def smallest_of(values: Mapping[str, Tensor], share: float = SMALLEST) -> float:
+def smallest_of(
+    values: Mapping[str, Tensor], share: float = SMALLEST, bounded: bool = True
+) -> float:
     """The smallest mean difference that counts: a share of the range of all values.
+
+    ``bounded`` values that lie in [0, 1] or [-1, 1] have that range; scores in any unit have what
+    is seen of them.
 
     >>> import torch
     >>> smallest_of({"a": torch.tensor([0.2, 0.9])}), smallest_of({"a": torch.tensor([1.0, 5.0])})
@@ -238,7 +250,7 @@ def smallest_of(values: Mapping[str, Tensor], share: float = SMALLEST) -> float:
     known = np.concatenate([v.detach().cpu().double().numpy().ravel() for v in values.values()])
     known = known[np.isfinite(known)]
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    if low >= -1 and high <= 1:
+    if bounded and low >= -1 and high <= 1:
         return share * (1.0 if low >= 0 else 2.0)
     return share * float(high - low)
 

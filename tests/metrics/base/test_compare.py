@@ -83,6 +83,15 @@ def test_one_number_of_several_is_compared():
         compare({"a": a, "b": b})
 
 
+def test_scores_within_the_unit_interval_have_no_unit_range():
+    metrics = {}
+    for name, sign in (("good", 1), ("bad", -1)):
+        metrics[name] = Insertion(lambda x: 1e-3 * x.mean(1, keepdim=True), reading="score")
+        table = torch.arange(36.0).view(9, 4) / 36
+        metrics[name].update(table, sign * table, target=0)
+    assert compare(metrics).pairs[0].verdict == "higher"
+
+
 def test_bad_input_is_named(model, images, maps):
     with pytest.raises(ValueError, match=r"`metrics` are two or more.*\['a'\]"):
         compare({"a": filled(0)})
