@@ -1,17 +1,20 @@
-"""The metrics that the command knows by name, and how a user's own gets one."""
+"""What the command knows by name, made for a model, and how a user's own metric gets a name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from captum_ext._captum import Attribution
+from captum_ext._text import reason
 from captum_ext._typing import Forward
 from captum_ext.curve import GaussianBlur
 from captum_ext.metrics import ROAD, Deletion, Insertion, Localization, information_metrics
-from captum_ext.registry import METRICS, PRESETS, REFERENCES, Table
+from captum_ext.registry import METHODS, METRICS, PRESETS, REFERENCES, Table
 
 Columns: TypeAlias = dict[str, Metric | MetricCollection]
 READINGS = {"": "sum", "_abs": "abs_sum"}
@@ -208,3 +211,78 @@ def check_metrics(names: list[str], preset: str | None) -> None:
         raise ValueError(
             f"`preset` {preset!r} belongs to {knowing}, none of which is among the metrics {names}."
         )
+
+
+class Unsuited(Attribution):
+    """What stands for a method that can't be made for a model: it fails with the reason."""
+
+    def __init__(self, forward_func: Forward, why: str) -> None:
+        super().__init__(forward_func)
+        self.why = why
+
+    def attribute(self, inputs: Any, target: Any = None) -> Any:
+        """Raises ValueError with the reason."""
+        raise ValueError(self.why)
+
+
+def named_methods(
+    methods: Mapping[str, Attribution | str] | Sequence[str], forward_func: Forward
+) -> dict[str, Attribution]:
+    """Methods by name; those given by their name in the command are made for the model.
+
+    Raises:
+        ValueError: for a name that is not registered.
+        TypeError: for what is neither names nor a mapping.
+    """
+    if isinstance(methods, str) or not isinstance(methods, Mapping | Sequence):
+        raise TypeError(
+            "`methods` are attribution methods by name, or names of the command, but got "
+            f"{type(methods).__name__}."
+        )
+    if not isinstance(methods, Mapping):
+        methods = {name: name for name in methods}
+    names = [one for one in methods.values() if isinstance(one, str)]
+    if names:
+        METHODS.require("methods", names)
+    return {
+        label: _made(one, forward_func) if isinstance(one, str) else one
+        for label, one in methods.items()
+    }
+
+
+def _made(name: str, forward_func: Forward) -> Attribution:
+    try:
+        made: Attribution = METHODS[name].make(forward_func)
+    except Exception as error:
+        return Unsuited(forward_func, reason(error))
+    return made
+
+
+def named_metrics(
+    metrics: Mapping[str, Metric | MetricCollection] | Sequence[str],
+    forward_func: Forward,
+    reading: Reading,
+    first: Tensor | None,
+) -> Mapping[str, Metric | MetricCollection]:
+    """Metrics by column; those given by their name in the command are made for the model.
+
+    Args:
+        metrics: by column, or names.
+        forward_func: the model.
+        reading: how they are read, but for what replaces features.
+        first: the first example's input, if it is known: features of one that is no image are
+            replaced by 0, not blurred.
+
+    Raises:
+        ValueError: for a name that is not registered.
+        TypeError: for what is neither names nor a mapping.
+    """
+    if isinstance(metrics, Mapping):
+        return metrics
+    if isinstance(metrics, str) or not all(isinstance(name, str) for name in metrics):
+        raise TypeError(
+            f"`metrics` are metrics by column, or names of the command, but got {metrics!r:.80}."
+        )
+    image = first is None or (first.dim() == 3 and first.is_floating_point())
+    how = replace(reading, reference="blur" if image else "black")
+    return make_metrics([*metrics], forward_func, how)

@@ -192,7 +192,13 @@ class Evaluation:
             record[cost] = total / len(done) if done else float("nan")
         record["n_examples"] = len(done)
         record["n_excluded"] = len(self.seen) - len(done)
+        record["reason"] = None if done else self._reason_of(method)
         return record
+
+    def _reason_of(self, method: str) -> str | None:
+        """Why a method has no map of any example: what most of them say."""
+        reasons = Counter(json.loads(r.reasons)[""] for r in self._of(method))
+        return reasons.most_common(1)[0][0] if reasons else None
 
     def _of(self, method: str) -> list[Result]:
         found = (self._results.get((one.position, method)) for one in self.kept)

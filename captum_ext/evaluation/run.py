@@ -19,16 +19,26 @@ from captum_ext._captum import Attribution
 from captum_ext._memory import default_chunk, is_out_of_memory
 from captum_ext._random import seeded
 from captum_ext._text import reason
-from captum_ext._typing import Forward
+from captum_ext._typing import Forward, Inputs
 from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.attr.grad_cam import enlarged
 from captum_ext.attr.mask_attribution import NOTHING, MaskAttribution
 from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.evaluation import processes
+from captum_ext.evaluation.catalog import Reading as MetricReading, named_methods, named_metrics
 from captum_ext.evaluation.cost import Cost, shared_walk, watched
 from captum_ext.evaluation.data.earlier import Earlier
-from captum_ext.evaluation.data.examples import Data, count, groups, is_indexed
+from captum_ext.evaluation.data.examples import (
+    Data,
+    Reading,
+    count,
+    first_input,
+    groups,
+    is_indexed,
+)
 from captum_ext.evaluation.data.failures import stop_unless_its_own
+from captum_ext.evaluation.data.given import batched
+from captum_ext.evaluation.data.items import Columns, check_columns
 from captum_ext.evaluation.data.screening import Screened, screen
 from captum_ext.evaluation.readings import empty_copy, flat, pack, read
 from captum_ext.evaluation.result import Evaluation
@@ -47,14 +57,15 @@ Progress = Callable[[str, int, int], Any]
 def evaluate(
     forward_func: Forward,
     data: Data,
-    methods: Mapping[str, Attribution],
-    metrics: Mapping[str, Metric | MetricCollection],
+    methods: Mapping[str, Attribution | str] | Sequence[str],
+    metrics: Mapping[str, Metric | MetricCollection] | Sequence[str],
     *,
     batch_size: int,
     seed: int,
     out: str | Path | None = None,
     resume: bool = True,
     names: Sequence[str] | None = None,
+    columns: Columns = None,
     only_correct: bool = False,
     unlabeled: str = "predict",
     reading: str = "probability",
@@ -73,15 +84,22 @@ def evaluate(
     Args:
         forward_func: the model that is explained, in eval mode; its evaluations are counted if
             it is a module.
-        data: (image, target) or (image, target, mask) items without a batch dimension, or a
+        data: (image, target) or (image, target, mask) items without a batch dimension; or dicts
+            of ``inputs`` (a tensor, or a tuple of tensors) and, where there are, ``target``,
+            ``mask``, ``baselines``, ``feature_mask`` and ``additional_forward_args``; or a
             DataLoader or other iterable of batches of them, in an order that does not change.
-            A target of None is no label, see ``unlabeled``. Data that can be indexed is read only
-            where something is to be done, and an item that raises OSError or ValueError is
-            excluded. All processes get the same data.
-        methods: attribution methods of ``forward_func`` by name; give those that need more than
-            inputs and target as `captum_ext.attr.Configured`.
-        metrics: metrics of `captum_ext.metrics` by name, or collections of them; they are
-            neither filled nor changed.
+            What goes with the inputs is given to methods and metrics that take it. A target is
+            the number of a class or one-hot; None is no label, see ``unlabeled``. Data that can
+            be indexed is read only where something is to be done, and an item that raises OSError
+            or ValueError is excluded. All processes get the same data.
+        methods: attribution methods of ``forward_func`` by name, or names of the command, as
+            ``["ig", "idgi-ig"]``; give those that need more than inputs and target as
+            `captum_ext.attr.Configured`. One that fits no example, or can't be made for the
+            model, has a row without scores and with its reason.
+        metrics: metrics of `captum_ext.metrics` by name, or collections of them, neither filled
+            nor changed; or names of the command, as ``["insertion", "deletion"]``, for which
+            features are replaced by the blurred image, of inputs that are no images by 0, of
+            examples with ``baselines`` by these.
         batch_size: examples explained at once; metrics read one at a time.
         seed: of methods that take one, and for each example of the global random state, from which
             others draw.
@@ -90,6 +108,9 @@ def evaluate(
             on: everything that decides a number is compared by content, and what can't be (a
             generator, a random state) makes a run that never goes on.
         names: of the examples, for tables and the report.
+        columns: the keys of dicts of other keys, such as a data set of Hugging Face's
+            ("pixel_values", "labels"): of inputs and target, or of inputs, target and mask; or a
+            dict from the names above to theirs, several of them for a tuple.
         only_correct: leaves out, and counts, examples that the model gets wrong.
         unlabeled: of examples without a label "predict" explains the class that the model
             predicts, and counts them in `Evaluation.n_unlabeled`; "skip" leaves them out.
@@ -119,6 +140,13 @@ def evaluate(
     >>> [(row["method"], row["gradients"]) for row in found.records]
     [('gradient', 1.0)]
     """
+    check_columns(columns)
+    how = Reading(columns, reading == SCORE)
+    methods = named_methods(methods, forward_func)
+    if not isinstance(metrics, Mapping):
+        first = first_input(data, how)
+        asked = MetricReading(seed=seed, internal_batch_size=internal_batch_size, answers=reading)
+        metrics = named_metrics(metrics, forward_func, asked, first)
     readers, leaders = flat(metrics)
     check(forward_func, data, methods, readers, batch_size, internal_batch_size, names)
     if unlabeled not in UNLABELED:
@@ -136,7 +164,7 @@ def evaluate(
         seed,
         only_correct,
         unlabeled,
-        reading,
+        how,
         internal_batch_size,
     )
     with opened(None if out is None else Path(out), what, resume) as store:
@@ -164,13 +192,15 @@ class _Job:
     seed: int
     only_correct: bool
     unlabeled: str
-    reading: str
+    how: Reading
     internal_batch_size: int | None
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
     lacking: list[str] = field(default_factory=list)
     """Methods that the group at hand still lacks."""
-    brought: dict[tuple[str, tuple[int, ...]], tuple[Tensor, Cost]] = field(default_factory=dict)
+    brought: dict[tuple[str, tuple[int, ...]], tuple[list[Inputs], Cost]] = field(
+        default_factory=dict
+    )
     """Maps of the group at hand that the walk of another method brought, by method and examples."""
 
     def sharing(self, name: str) -> list[str]:
@@ -192,7 +222,7 @@ def _work(
     progress: Progress | None,
 ) -> None:
     rank, size = processes.rank_and_size()
-    earlier = Earlier(store.folder, store.known(), batch_size, names)
+    earlier = Earlier(store.folder, store.known(), batch_size, names, job.how)
 
     def is_mine(number: int) -> bool:
         return number % size == rank
@@ -210,7 +240,7 @@ def _work(
     n_groups = 0 if n is None else len(range(rank, -(-n // batch_size), size))
     n_done = sum(1 for number, _ in finished if is_mine(number))
     tell = progress or (lambda *state: None)
-    for group in groups(data, batch_size, wanted):
+    for group in groups(data, batch_size, wanted, job.how):
         number = group[0].position // batch_size
         if not is_indexed(data) and earlier.is_to_repeat(group):
             store.forget([number])
@@ -218,9 +248,7 @@ def _work(
         lacking = [name for name in job.methods if (number, name) not in finished]
         if not lacking:
             continue
-        screened = screen(
-            job.forward_func, group, job.only_correct, job.unlabeled, job.reading == SCORE
-        )
+        screened = screen(job.forward_func, group, job.only_correct, job.unlabeled, job.how.scores)
         seen = [_seen(one) for one in screened]
         job.lacking[:] = lacking
         job.brought.clear()
@@ -236,7 +264,8 @@ def _work(
 
 def _seen(one: Screened) -> Seen:
     example = one.example
-    picture = None if example.image is None else _picture(thumbnail, example.image)
+    given = example.given
+    picture = _picture(thumbnail, given.inputs[0]) if given and given.bare else None
     return Seen(
         example.position, example.digest, _in_store(one.target), one.prediction, one.probability,
         one.reason, picture, example.target is not None,
@@ -259,9 +288,9 @@ def _picture(draw: Callable[[Tensor], bytes | None], tensor: Tensor) -> bytes | 
 
 def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
     kept = [one for one in screened if one.reason is None]
-    shapes = {one.image.shape for one in kept}
+    kinds = {one.given.kind for one in kept if one.given}
     # Images of different sizes can't be one batch.
-    batches = [kept] if len(shapes) == 1 else [[one] for one in kept]
+    batches = [kept] if len(kinds) == 1 else [[one] for one in kept]
     # Not over methods: what a batch holds may change an answer's last bit, and a run that was
     # killed between two methods ends with the same numbers.
     with asked_once(job.metrics.values()):
@@ -300,7 +329,7 @@ def _one_by_one(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]
     return (result for one in batch for result in _explained(job, name, [one]))
 
 
-def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cost]:
+def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[list[Inputs], Cost]:
     """The maps, which the walk of another method may have brought, and what the walk took."""
     examples = tuple(one.example.position for one in batch)
     if (name, examples) not in job.brought:
@@ -319,42 +348,68 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[Tensor, Cos
     return job.brought.pop((name, examples))
 
 
-def _attribute_all(job: _Job, names: list[str], batch: list[Screened]) -> tuple[list[Tensor], Cost]:
-    """The maps of a method, or of several that share a walk."""
+def _attribute_all(
+    job: _Job, names: list[str], batch: list[Screened]
+) -> tuple[list[list[Inputs]], Cost]:
+    """The maps of every example by a method, or by each of several that share a walk."""
     methods = [job.methods[name] for name in names]
-    images = torch.stack([one.image for one in batch])
-    chunk = max(job.internal_batch_size or default_chunk((images,)), len(batch))
+    inputs, more = batched([one.given for one in batch if one.given])
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    device = tensors[0].device
+    chunk = max(job.internal_batch_size or default_chunk(tensors), len(batch))
     options = {
+        **more,
         "seed": job.seed,
         "internal_batch_size": chunk,
         # Of the chunk's own type, which says whether running out of memory may halve it.
         "perturbations_per_eval": type(chunk)(max(1, chunk // len(batch))),
     }
-    target = torch.tensor([one.target for one in batch], device=images.device)
-    with seeded(job.seed, images.device) as drawn, quiet(), watched(job.forward_func) as cost:
+    numbers = [one.target for one in batch if one.target is not None]
+    target = torch.tensor(numbers, device=device) if numbers else None
+    with seeded(job.seed, device) as drawn, quiet(), watched(job.forward_func) as cost:
         taken = accepted(methods[0], options)
         if len(methods) > 1:
-            credits = walk(methods, images, target=target, **taken)
+            credits = walk(methods, inputs, target=target, **taken)
         else:
-            credits = [methods[0].attribute(images, target=target, **taken)]
+            credits = [methods[0].attribute(inputs, target=target, **taken)]
         if drawn():
             # From the global state: what an example gets would depend on those beside it.
             job.drawing.update(names)
-    return [_per_image(credit, images) for credit in credits], cost
+    return [_per_example(credit, inputs) for credit in credits], cost
 
 
-def _per_image(credit: Any, images: Tensor) -> Tensor:
-    if isinstance(credit, Tensor) and credit.dim() == 4 and credit.shape[2:] != images.shape[2:]:
-        credit = enlarged(credit.sum(1, keepdim=True), images)
-    if not isinstance(credit, Tensor) or len(credit) != len(images):
+def _per_example(credit: Any, inputs: Inputs) -> list[Inputs]:
+    """A method's attribution as a map of each example, as the inputs are given."""
+    bare = isinstance(inputs, Tensor)
+    tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
+    credits = credit if isinstance(credit, tuple) else (credit,)
+    n = len(tensors[0])
+    if len(credits) != len(tensors) or not all(
+        isinstance(one, Tensor) and one.dim() and len(one) == n for one in credits
+    ):
         raise ValueError(f"its attribution is not one map per image but {type(credit).__name__}")
-    return credit.detach()
+    maps = [_fitted(one, x).detach() for one, x in zip(credits, tensors, strict=True)]
+    return [maps[0][k] if bare else tuple(one[k] for one in maps) for k in range(n)]
 
 
-def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n: int) -> Result:
+def _fitted(credit: Tensor, x: Tensor) -> Tensor:
+    """A layer's map in the shape of its input; credit of an embedding summed for each token."""
+    if credit.dim() > x.dim() and credit.shape[: x.dim()] == x.shape:
+        return credit.flatten(x.dim()).sum(-1)
+    if credit.dim() == x.dim() == 4 and credit.shape[2:] != x.shape[2:]:
+        return enlarged(credit.sum(1, keepdim=True), x)
+    return credit
+
+
+def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n: int) -> Result:
+    assert one.given is not None, "what is explained was given"
+    inputs, more = batched([one.given])
+    maps = (credit,) if isinstance(credit, Tensor) else credit
+    batch = tuple(one[None] for one in maps)
     offered = {
-        "inputs": one.image[None],
-        "attributions": credit[None],
+        **more,
+        "inputs": inputs,
+        "attributions": batch[0] if one.given.bare else batch,
         "target": one.target,
         "masks": None if one.example.mask is None else one.example.mask[None],
     }
@@ -370,7 +425,8 @@ def _measured(job: _Job, name: str, one: Screened, credit: Tensor, cost: Cost, n
     least = NOTHING if isinstance(unwrapped(job.methods[name])[0], MaskAttribution) else 0.0
     return Result(
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
-        json.dumps(reasons), pack(states), _picture(partial(map_thumbnail, least=least), credit),
+        json.dumps(reasons), pack(states),
+        _picture(partial(map_thumbnail, least=least), maps[0]) if one.given.bare else None,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captum_ext.evaluation.data.examples import UNREAD, Example, parts_at
+from captum_ext.evaluation.data.examples import UNREAD, Example, Reading, parts_at
 from captum_ext.evaluation.data.failures import RunStoppedError
 from captum_ext.evaluation.store.folder import OtherRunError
 
@@ -19,6 +19,7 @@ class Earlier:
         known: what they were by content, by position.
         batch_size: examples per group.
         names: of the examples, for sentences.
+        how: items are read.
     """
 
     def __init__(
@@ -27,11 +28,13 @@ class Earlier:
         known: Mapping[int, Mapping[str, str]],
         batch_size: int,
         names: Sequence[str] | None,
+        how: Reading,
     ) -> None:
         self.folder = folder
         self.known = known
         self.batch_size = batch_size
         self.names = names
+        self.how = how
         self.n_met = 0
 
     def to_repeat(self, data: Any, is_mine: Callable[[int], bool]) -> set[int]:
@@ -45,7 +48,7 @@ class Earlier:
             position // self.batch_size
             for position in sorted(self.known)
             if is_mine(position // self.batch_size)
-            and self._is_new(position, *parts_at(data, position))
+            and self._is_new(position, *parts_at(data, position, self.how))
         }
 
     def is_to_repeat(self, group: Sequence[Example]) -> bool:
@@ -55,7 +58,7 @@ class Earlier:
         met = {p for p in self.known if first <= p < first + self.batch_size}
         if met and met != {example.position for example in group}:
             raise OtherRunError(self._other("there are other examples, not as many"))
-        news = [self._is_new(e.position, e.parts, e.image is not None) for e in group
+        news = [self._is_new(e.position, e.parts, e.given is not None) for e in group
                 if e.position in self.known]  # fmt: skip
         return any(news)
 

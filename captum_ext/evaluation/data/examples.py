@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from captum_ext._text import reason
 from captum_ext.evaluation.data.failures import stop_unless_its_own
-from captum_ext.evaluation.store.identity import digest_of_tensor
+from captum_ext.evaluation.data.given import Given, digest
+from captum_ext.evaluation.data.items import Columns, parts_of
 
 Data: TypeAlias = Iterable[Any]
 
@@ -26,42 +25,57 @@ class Example:
 
     Args:
         position: counts from 0.
-        image: (C, H, W), or any shape without a batch dimension; None where it can't be read.
-        target: the class to explain; None leaves it to the model's prediction.
+        given: what the model is given; None where it can't be read.
+        target: the class to explain; None leaves it to the model's prediction. Beside a model of
+            scores any number.
         mask: the annotated region, (H, W), if there is one.
-        failure: why there is no image.
+        failure: why nothing is given.
+        word: what its inputs are called: an "image", or "inputs".
         identity: what it is by content, where the data says so itself.
     """
 
     position: int
-    image: Tensor | None
-    target: int | None = None
+    given: Given | None
+    target: int | float | None = None
     mask: Tensor | None = None
     failure: str | None = None
-
+    word: str = "image"
     identity: Mapping[str, str] | None = None
 
     @property
     def digest(self) -> str:
         """Its parts by content, as JSON: whether the same position still holds the same."""
         parts = dict(self.parts)
-        return json.dumps({**parts, UNREAD: str(self.failure)} if self.image is None else parts)
+        return json.dumps({**parts, UNREAD: str(self.failure)} if self.given is None else parts)
 
     @property
     def parts(self) -> Mapping[str, str]:
         """What it is by content: as its data says, or by digests of what was read."""
-        if self.identity is not None or self.image is None:
+        if self.identity is not None or self.given is None:
             return self.identity or {}
-        parts = {"image": _digest(self.image), "target": str(self.target)}
-        return {**parts, "mask": "none" if self.mask is None else _digest(self.mask)}
+        parts = {**self.given.digests(self.word), "target": str(self.target)}
+        return {**parts, "mask": "none" if self.mask is None else digest(self.mask)}
 
 
 UNREAD = "unread"
 """Among the parts of an example that could not be read: why."""
 
 
-def _digest(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)} {digest_of_tensor(tensor)}"
+@dataclass(frozen=True)
+class Reading:
+    """How items are read: where their parts are, and whether targets may be any number."""
+
+    columns: Columns = None
+    scores: bool = False
+
+    def example(self, position: int, item: Any) -> Example:
+        """An item as an example."""
+        parts = parts_of(position, item, self.columns, self.scores)
+        word = "inputs" if isinstance(item, Mapping) else "image"
+        return Example(position, parts.given, parts.target, parts.mask, word=word)
+
+
+_AS_IT_IS = Reading()
 
 
 def is_indexed(data: Data) -> bool:
@@ -71,7 +85,7 @@ def is_indexed(data: Data) -> bool:
     )  # fmt: skip
 
 
-def parts_at(data: Any, position: int) -> tuple[Mapping[str, str], bool]:
+def parts_at(data: Any, position: int, how: Reading = _AS_IT_IS) -> tuple[Mapping[str, str], bool]:
     """What an example of indexed data is by content, and whether it can be read.
 
     Data with a method ``identity`` says it without reading the example.
@@ -79,8 +93,8 @@ def parts_at(data: Any, position: int) -> tuple[Mapping[str, str], bool]:
     if hasattr(data, "identity"):
         said = _identity(data, position)
         return said or {}, said is not None
-    example = _item(data, position)
-    return example.parts, example.image is not None
+    example = item_at(data, position, how)
+    return example.parts, example.given is not None
 
 
 def _identity(data: Any, position: int) -> Mapping[str, str] | None:
@@ -95,7 +109,9 @@ def _identity(data: Any, position: int) -> Mapping[str, str] | None:
     return said
 
 
-def groups(data: Data, size: int, wanted: Callable[[int], bool]) -> Iterator[list[Example]]:
+def groups(
+    data: Data, size: int, wanted: Callable[[int], bool], how: Reading = _AS_IT_IS
+) -> Iterator[list[Example]]:
     """Examples in groups of ``size`` by position, those groups whose number is wanted.
 
     What a group holds depends on the data and ``size`` alone. Data that can be indexed is only
@@ -112,11 +128,11 @@ def groups(data: Data, size: int, wanted: Callable[[int], bool]) -> Iterator[lis
     if n is not None and is_indexed(data):
         for number, start in enumerate(range(0, n, size)):
             if wanted(number):
-                yield [_item(data, k) for k in range(start, min(start + size, n))]
+                yield [item_at(data, k, how) for k in range(start, min(start + size, n))]
         return
     singles = enumerate(_singles(data))
     number = 0
-    while group := [_example(k, item) for k, item in islice(singles, size)]:
+    while group := [how.example(k, item) for k, item in islice(singles, size)]:
         if wanted(number):
             yield group
         number += 1
@@ -129,9 +145,10 @@ def count(data: Data) -> int | None:
     return len(data) if isinstance(data, Sized) else None
 
 
-def _item(data: Any, position: int) -> Example:
+def item_at(data: Any, position: int, how: Reading = _AS_IT_IS) -> Example:
+    """An example of indexed data, with a failure where it can't be read."""
     try:
-        example = _example(position, data[position])
+        example = how.example(position, data[position])
     except TypeError:
         raise
     except Exception as error:
@@ -140,8 +157,20 @@ def _item(data: Any, position: int) -> Example:
     return replace(example, identity=_identity(data, position))
 
 
+def first_input(data: Data, how: Reading) -> Tensor | None:
+    """The first input of the first example of indexed data; None where it can't be read."""
+    if not is_indexed(data) or not count(data):
+        return None
+    given = item_at(data, 0, how).given
+    return None if given is None else given.inputs[0]
+
+
 def _singles(data: Data) -> Iterator[Any]:
     for item in data:
+        if isinstance(item, Mapping):
+            batch = isinstance(data, DataLoader) and data.batch_size is not None
+            yield from _split(item, _rows_of(item)) if batch else [item]
+            continue
         parts = item if isinstance(item, tuple | list) else (item,)
         whole_batch = isinstance(data, DataLoader) and data.batch_size is not None
         if whole_batch or (isinstance(parts[0], Tensor) and parts[0].dim() == 4):
@@ -151,52 +180,26 @@ def _singles(data: Data) -> Iterator[Any]:
             yield item
 
 
-def _example(position: int, item: Any) -> Example:
-    parts = tuple(item) if isinstance(item, tuple | list) else (item,)
-    if len(parts) not in (2, 3) or not isinstance(parts[0], Tensor):
-        kinds = ", ".join(type(part).__name__ for part in parts)
-        raise TypeError(
-            "`data` yields (image, target) or (image, target, mask) with tensor images, but "
-            f"item {position} is ({kinds}): read files first, as a torch Dataset does."
-        )
-    image, target, *rest = parts
-    mask = rest[0] if rest else None
-    if isinstance(mask, str | bytes | Path):
-        raise TypeError(
-            f"`data` may hold a mask (H, W) as a third entry, but that of item {position} is "
-            f"{type(mask).__name__}: leave it out, and give names of examples as `names`."
-        )
-    try:
-        mask = None if mask is None else torch.as_tensor(mask)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"`data` may hold a mask (H, W) as a third entry, but that of item {position} is "
-            f"{type(mask).__name__}: give a tensor or an array."
-        ) from error
-    return Example(position, image.detach(), _class(position, image, target), mask)
+def _split(value: Any, n: int) -> list[Any]:
+    """What is batched in a value, an entry for each of ``n`` examples."""
+    if isinstance(value, Mapping):
+        columns = {key: _split(one, n) for key, one in value.items()}
+        return [{key: column[k] for key, column in columns.items()} for k in range(n)]
+    if isinstance(value, tuple | list) and value and all(_has_rows(one, n) for one in value):
+        return [*zip(*(_split(one, n) for one in value), strict=True)]
+    if _has_rows(value, n) or (isinstance(value, Sequence) and len(value) == n):
+        return [value[k] for k in range(n)]
+    return [value] * n
 
 
-def _class(position: int, image: Tensor, target: Any) -> int | None:
-    if target is None:
-        return None
-    if isinstance(target, Tensor) and target.numel() != 1:
-        if target.dim() == 1 and image.dim() <= 3:
-            raise TypeError(
-                f"`data` holds the number of a class beside each image, but that of item "
-                f"{position} is a vector of {len(target)}: of one-hot labels give "
-                "`label.argmax()`."
-            )
-        raise TypeError(
-            f"`data` holds examples where it can be indexed, but item {position} is a batch: give "
-            "a DataLoader or an iterator of batches."
-        )
-    try:
-        number = target.item() if isinstance(target, Tensor) else target
-        if int(number) == number:
-            return int(number)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        pass
-    raise TypeError(
-        f"`data` holds the number of a class beside each image, or None for the model's "
-        f"prediction, but that of item {position} is {target!r:.60}."
-    )
+def _has_rows(value: Any, n: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == n
+
+
+def _rows_of(value: Any) -> int:
+    """How many examples a batch holds, by the first tensor in it."""
+    if isinstance(value, Tensor) and value.dim():
+        return len(value)
+    parts = value.values() if isinstance(value, Mapping) else value
+    found = [_rows_of(one) for one in parts] if isinstance(value, Mapping | tuple | list) else []
+    return next((n for n in found if n), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,18 @@ from captum_ext._typing import Forward
 from captum_ext.classifier import is_right, outside_unit, require_unit_images
 from captum_ext.evaluation.data.examples import Example
 from captum_ext.evaluation.data.failures import stop_unless_its_own
+from captum_ext.evaluation.data.given import Given, batched
 
 
 @dataclass(frozen=True)
 class Screened:
-    """An example with its class and the model's answer; ``reason`` is why it is left out."""
+    """An example with its class and the model's answer; ``reason`` is why it is left out.
+
+    ``given`` lies where the model is; it is the example's own where that is left out early.
+    """
 
     example: Example
-    image: Tensor
+    given: Given | None
     target: int | None
     prediction: int | None
     probability: float | None
@@ -44,7 +49,7 @@ def screen(
         ValueError: if the model can't be right or wrong, or all of several images leave the
             [0, 1] of an `ImageClassifier`, as those of a normalized data set do.
     """
-    images = [example.image for example in group if example.image is not None]
+    images = [example.given.inputs[0] for example in group if example.given is not None]
     if len(images) > 1 and all(outside_unit(forward_func, image) for image in images):
         require_unit_images(forward_func, images)
     return [_screen(forward_func, example, only_correct, unlabeled, scores) for example in group]
@@ -53,40 +58,42 @@ def screen(
 def _screen(
     forward_func: Forward, example: Example, only_correct: bool, unlabeled: str, scores: bool
 ) -> Screened:
-    if example.image is None:
-        return _out(example, torch.empty(0), f"{example.failure}")
-    image = example.image
+    given = example.given
+    if given is None:
+        return _out(example, None, f"{example.failure}")
     if example.target is None and unlabeled == "skip" and not scores:
-        return _out(example, image, "no label")
+        return _out(example, given, "no label")
     if isinstance(forward_func, nn.Module):
-        image = image.to(device_of(forward_func))
-    if not image.is_floating_point():
-        return _out(example, image, f"its image is {image.dtype}, not floating point")
-    if not image.isfinite().all():
-        return _out(example, image, "its image has nan or inf")
-    if outside_unit(forward_func, image):
-        return _out(example, image, "its image leaves [0, 1]")
+        given = given.to(device_of(forward_func))
+    unfit = _unfit(forward_func, example, given)
+    if unfit:
+        return _out(example, given, unfit)
     try:
         # One at a time: an answer must not depend on the others in a group.
-        with torch.no_grad():
-            answer = forward_func(image[None].clone())
+        answer = _answer(forward_func, given)
     except Exception as error:
         stop_unless_its_own(error, f"example {example.position}")
-        return _out(example, image, f"the model fails: {reason(error)}")
+        return _out(example, given, f"the model fails: {reason(error)}")
+    if scores and require_scores(answer, 1).dim() == 1:
+        # Nothing to choose from, so no target.
+        return _of_answer(example, given, answer, None, answer)
     if require_scores(answer, 1).dim() != 2:
-        raise ValueError("`forward_func` must return one row of class scores per image.")
-    if not answer.isfinite().all():
-        return _out(example, image, "the model answers nan or inf")
+        raise ValueError(
+            "`forward_func` must return one row of class scores per image; one score per example, "
+            'as of a regression, is for reading="score".'
+        )
     if scores:
-        return _scored(example, image, answer[0])
+        return _scored(example, given, answer[0])
+    if not answer.isfinite().all():
+        return _out(example, given, "the model answers nan or inf")
     prediction = int(answer[0].argmax())
-    target = prediction if example.target is None else example.target
+    target = prediction if example.target is None else int(example.target)
     n_classes = answer.shape[1]
     if not 0 <= target < n_classes:
         unfit = f"its class {target} is not one of the model's {n_classes}"
         if n_classes == 1:
             unfit = f"its class is {target}, but the model has one output: give two `class_names`"
-        return Screened(example, image, target, prediction, None, unfit)
+        return Screened(example, given, target, prediction, None, unfit)
     if only_correct and n_classes == 1:
         raise ValueError(
             "`only_correct` needs two classes or more, but `forward_func` has one output: give "
@@ -94,22 +101,51 @@ def _screen(
         )
     wrong = only_correct and not is_right(forward_func, answer[0], target)
     missed = "not classified correctly" if wrong else None
-    return Screened(example, image, target, prediction, float(answer[0, target]), missed)
+    return Screened(example, given, target, prediction, float(answer[0, target]), missed)
 
 
-def _scored(example: Example, image: Tensor, answer: Tensor) -> Screened:
+def _unfit(forward_func: Forward, example: Example, given: Given) -> str | None:
+    """Why inputs can't be explained; integers may be the ids of tokens, but no image."""
+    word = "its image" if example.word == "image" else "an input"
+    for x in given.inputs:
+        if example.word == "image" and not x.is_floating_point():
+            return f"its image is {x.dtype}, not floating point"
+        if not x.isfinite().all():
+            return f"{word} has nan or inf"
+        if outside_unit(forward_func, x):
+            return f"{word} leaves [0, 1]"
+    return None
+
+
+def _answer(forward_func: Forward, given: Given) -> Any:
+    inputs, more = batched([given])
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    with torch.no_grad():
+        # Stacked anew, so that a model that writes into them has no one else's.
+        return forward_func(*tensors, *more.get("additional_forward_args", ()))
+
+
+def _scored(example: Example, given: Given, answer: Tensor) -> Screened:
     """An example of which one score is explained: the only one, or that which is numbered."""
     n = len(answer)
     target = 0 if n == 1 else example.target
-    if target is None or not 0 <= target < n:
+    if target is None or not (isinstance(target, int) and 0 <= target < n):
         said = "has no number" if target is None else f"is {target}"
-        unfit = f"the output to explain {said}, and the model has {n}"
-        return Screened(example, image, target, None, None, unfit)
-    return Screened(example, image, target, None, float(answer[target]), None)
+        return _out(example, given, f"the output to explain {said}, and the model has {n}")
+    return _of_answer(example, given, answer, target, answer[target])
 
 
-def _out(example: Example, image: Tensor, reason: str) -> Screened:
-    return Screened(example, image, example.target, None, None, reason)
+def _of_answer(
+    example: Example, given: Given, answer: Tensor, target: int | None, score: Tensor
+) -> Screened:
+    if not answer.isfinite().all():
+        return _out(example, given, "the model answers nan or inf")
+    return Screened(example, given, target, None, float(score), None)
+
+
+def _out(example: Example, given: Given | None, reason: str) -> Screened:
+    target = example.target if isinstance(example.target, int) else None
+    return Screened(example, given, target, None, None, reason)
 
 
 def device_of(forward_func: Forward) -> torch.device:
