@@ -12,7 +12,7 @@ import torch
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-PAGES = ["architecture.md", "captum_pipelines.md", "extending.md"]
+PAGES = ["../README.md", "architecture.md", "captum_pipelines.md", "extending.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

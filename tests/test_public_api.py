@@ -1,4 +1,4 @@
-"""Every public name is where users look for it: docstring, examples, README, documentation."""
+"""Every public name is where users look for it: docstring, examples, documentation."""
 
 import doctest
 import importlib
@@ -33,7 +33,7 @@ NAMES = [
 ]
 EACH = pytest.mark.parametrize(("module", "name"), NAMES, ids=[".".join(pair) for pair in NAMES])
 PAGES = {page: page.read_text() for page in (ROOT / "docs").rglob("*.md")}
-README = (ROOT / "README.md").read_text()
+INDEX = PAGES[ROOT / "docs" / "reference" / "index.md"]
 
 
 def examples():
@@ -67,9 +67,11 @@ def test_public_name_is_in_the_reference(module, name):
     assert any(entry.search(page.read_text()) for page in pages)
 
 
-@EACH
-def test_public_name_is_in_the_readme(module, name):
-    assert f"`{name}`" in README
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_index_of_the_reference_lists_what_is_public_and_nothing_else(folder):
+    (names,) = re.findall(rf"^- \[?`captum_ext{re.escape(folder)}`.*?: (.*)$", INDEX, re.MULTILINE)
+    listed = re.findall(r"`(\w+)`", names)
+    assert sorted(listed) == sorted(importlib.import_module(f"captum_ext{folder}").__all__)
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in NAMES}))
