@@ -103,14 +103,21 @@ class Table(Mapping[str, _T], Generic[_T]):
 
 @dataclass(frozen=True)
 class Method:
-    """A named method: how it is made from a model, and how its pictures are labeled."""
+    """A named method: how it is made from a model, and how its pictures are labeled.
+
+    An ``impostor`` doesn't ask the model: it is scored beside methods, never among them.
+    """
 
     label: str
     make: Callable[[Any], Any]
+    impostor: bool = False
 
 
-def _named(label: str, place: str) -> Method:
-    return Method(label, Late(place))
+def _named(label: str, place: str, impostor: bool = False) -> Method:
+    return Method(label, Late(place), impostor)
+
+
+_IMPOSTORS = "captum_ext.metrics.sanity.impostors"
 
 
 METHODS: Table[Method] = Table(
@@ -143,6 +150,8 @@ METHODS: Table[Method] = Table(
         ),
         "mask": _named("Mask", "captum_ext.attr:MeaningfulPerturbation"),
         "rise": _named("RISE", "captum_ext.attr:RISE"),
+        "edges": _named("Edges (impostor)", f"{_IMPOSTORS}:Edges", impostor=True),
+        "random": _named("Random (impostor)", f"{_IMPOSTORS}:RandomMap", impostor=True),
     },
 )
 
@@ -207,6 +216,15 @@ SIMILARITIES: Table[Any] = Table(
     },
 )
 """Rank correlation of signed maps, its size, that of absolute maps, SSIM, correlation of HOG."""
+
+
+def is_impostor(name: str) -> bool:
+    """Whether a name is of an impostor.
+
+    >>> is_impostor("edges"), is_impostor("ig"), is_impostor("no-such-name")
+    (True, False, False)
+    """
+    return name in METHODS and METHODS[name].impostor
 
 
 def presets() -> list[str]:

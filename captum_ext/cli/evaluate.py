@@ -208,6 +208,5 @@ def _require_maps(found: Evaluation) -> None:
     for row in found.excluded:
         if row["method"] is not None and row["metric"] is None:
             reasons.setdefault(row["method"], row["reason"])
-    none = all(record["n_examples"] == 0 for record in found.records)
-    if none:
-        require_maps({name: reasons.get(name, "failed") for name in found.methods})
+    lost = {record["method"]: record["n_examples"] == 0 for record in found.records}
+    require_maps({m: reasons.get(m, "failed") if none else None for m, none in lost.items()})

@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.output import check_folder, check_outputs, path
-from captum_ext.registry import METHODS, METRICS, PLACEMENTS, REFERENCES, SIMILARITIES, presets
+from captum_ext.cli.output import check_folder, check_outputs, path, shown
+from captum_ext.registry import (
+    METHODS,
+    METRICS,
+    PLACEMENTS,
+    REFERENCES,
+    SIMILARITIES,
+    is_impostor,
+    presets,
+)
 
 DEFAULT_MODEL = "efficientnet_lite0"
 LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
@@ -43,7 +51,16 @@ def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -
 
 
 def _methods(default: str) -> Any:
-    return _option(lambda: f"of {', '.join(METHODS)}; or all (default %(default)s)", default)
+    def told() -> str:
+        names = [name for name in METHODS if not is_impostor(name)]
+        impostors = " and ".join(name for name in METHODS if is_impostor(name))
+        return (
+            f"of {', '.join(names)}; or all; {impostors}, which don't ask the model, beside them; "
+            "or path/to/file.py:factory, a function from the model to a method of Captum's kind "
+            "(default %(default)s)"
+        )
+
+    return _option(told, default)
 
 
 def _steps(even: int) -> Any:
@@ -136,7 +153,9 @@ class Settings:
     def __post_init__(self) -> None:
         """Checks what needs no torch; names of methods only where no file may add some."""
         _check_numbers(self)
-        names_in("--methods", self.methods)
+        for file, _ in self.own_methods.values():
+            if not file.is_file():
+                raise CallError(f"--methods names the file {file}, which does not exist.")
         require_model(self.model, self.weights)
         if self.classes is not None:
             _require_readable("--classes", self.classes)
@@ -151,12 +170,28 @@ class Settings:
     def check_names(self) -> None:
         """Raises CallError for a name that is not registered, by now."""
         with as_call_error("--methods: "):
-            METHODS.require("methods", self.method_names)
+            names = [name for name in self.method_names if name not in self.own_methods]
+            if names or not self.own_methods:
+                METHODS.require("methods", names)
 
     @property
     def method_names(self) -> list[str]:
-        """The methods that are named, in order."""
-        return [*METHODS] if self.methods.strip() == "all" else names_in("--methods", self.methods)
+        """The methods that are named, in order, impostors last."""
+        own = self.own_methods
+        words = names_in("--methods", ",".join(map(shown, names_in("--methods", self.methods))))
+        known = [name for name in METHODS if name not in own and not is_impostor(name)]
+        named = [name for word in words for name in (known if word == "all" else [word])]
+        return sorted(dict.fromkeys(named), key=is_impostor)
+
+    @property
+    def own_methods(self) -> dict[str, tuple[Path, str]]:
+        """The file and the factory of each method that is none of the registered, by name."""
+        found = {}
+        for word in names_in("--methods", self.methods):
+            file, _, factory = word.rpartition(":")
+            if file.endswith(".py"):
+                found[shown(word)] = Path(file), factory
+        return found
 
     @property
     def answers(self) -> str:
@@ -180,7 +215,8 @@ class Settings:
         given = [getattr(self, name, None) for name in named]
         library, place = library_of(self.model)
         model = place if library else self.model.rpartition(":")[0]
-        return [Path(source) for source in (*given, model) if source]
+        methods = [file for file, _ in self.own_methods.values()]
+        return [Path(source) for source in (*given, model, *methods) if source]
 
 
 @dataclass(frozen=True, kw_only=True)

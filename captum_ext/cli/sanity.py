@@ -34,7 +34,7 @@ from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization, plot_cascade
-from captum_ext.registry import METHODS
+from captum_ext.registry import METHODS, is_impostor
 
 
 def run(settings: Sanity) -> None:
@@ -42,6 +42,12 @@ def run(settings: Sanity) -> None:
     model, device = model_of(settings, settings.device)
     stages = _stages(settings.stages, model)
     made, unsuited = made_for(model, settings)
+    # Always beside the methods, with maps that are drawn anew at every stage.
+    made = {name: method for name, method in made.items() if not is_impostor(name)}
+    if not made:
+        raise CallError(
+            "--methods names impostors alone, which always stand beside: name a method."
+        )
     images = _images(settings, model, device)
     targets = _targets(settings, model, images)
     checks, failed = _checks(
@@ -53,7 +59,7 @@ def run(settings: Sanity) -> None:
         targets,
     )
     lost = {**unsuited, **failed}
-    require_maps({name: lost.get(name) for name in settings.method_names})
+    require_maps({name: lost.get(name) for name in made})
     for name, why in failed.items():
         say(f"{name} fails: {why}")
     labels = {name: METHODS[name].label for name in checks}

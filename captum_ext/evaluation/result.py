@@ -72,6 +72,7 @@ class Evaluation:
         results: of every kept example and method.
         settings: what decided the numbers.
         names: of the examples; None numbers them.
+        impostors: the methods that don't ask the model: scored, and never best.
 
     >>> from captum.attr import InputXGradient
     >>> from captum_ext.evaluation import evaluate
@@ -94,8 +95,10 @@ class Evaluation:
         results: Sequence[Result],
         settings: Mapping[str, Any],
         names: Sequence[str] | None = None,
+        impostors: Sequence[str] = (),
     ) -> None:
         self.methods = methods
+        self.impostors = tuple(impostors)
         self.settings = dict(settings)
         self.seen = list(seen)
         self.kept = [one for one in seen if one.reason is None]
@@ -298,12 +301,16 @@ class Evaluation:
 
     @property
     def standings(self) -> dict[str, Standing]:
-        """By column the methods that are best, and whether the score can tell them apart."""
+        """By column the methods that are best, and whether the score can tell them apart.
+
+        Impostors are none of them.
+        """
         if self.smallest not in self._standings:
+            among = [m for m in self.methods if m not in self.impostors]
             self._standings[self.smallest] = {
                 column: standing(
-                    {row["method"]: row[column] for row in self.records},
-                    self.values.get(column, {}),
+                    {row["method"]: row[column] for row in self.records if row["method"] in among},
+                    {m: v for m, v in self.values.get(column, {}).items() if m in among},
                     self.better(column),
                     self.least.get(column, 0.0),
                 )
@@ -312,11 +319,14 @@ class Evaluation:
         return self._standings[self.smallest]
 
     def ranked(self, column: str) -> list[dict[str, Any]]:
-        """`records`, best first by a column, those without a value last."""
-        known = [row for row in self.records if row[column] == row[column]]
-        unknown = [row for row in self.records if row[column] != row[column]]
-        lower_is_better = self.better(column) is False
-        return sorted(known, key=lambda row: row[column], reverse=not lower_is_better) + unknown
+        """`records`, best first by a column, those without a value last; then impostors, alike."""
+        sign = 1 if self.better(column) is False else -1
+
+        def place(row: dict[str, Any]) -> tuple[bool, bool, float]:
+            unknown = row[column] != row[column]
+            return row["method"] in self.impostors, unknown, 0.0 if unknown else sign * row[column]
+
+        return sorted(self.records, key=place)
 
     @cached_property
     def counts(self) -> dict[str, dict[str, Count]]:
@@ -434,6 +444,7 @@ class Evaluation:
                     column: {m: asdict(count) for m, count in by_method.items()}
                     for column, by_method in self.counts.items()
                 },
+                "impostors": [*self.impostors],
                 "curves": {
                     name: {m: {"x": c.x[0].tolist(), "y": c.y[0].tolist()}
                            for m, c in by_method.items()}

@@ -46,6 +46,7 @@ from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Result, Seen, Store, opened
 from captum_ext.metrics.base.asked_once import asked_once
 from captum_ext.metrics.perturbation.perturb import READINGS
+from captum_ext.metrics.sanity.impostors import Impostor
 from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
@@ -143,6 +144,8 @@ def evaluate(
     check_columns(columns)
     how = Reading(columns, reading == SCORE)
     methods = named_methods(methods, forward_func)
+    impostors = [m for m, made in methods.items() if isinstance(unwrapped(made)[0], Impostor)]
+    methods = {m: methods[m] for m in sorted(methods, key=impostors.__contains__)}
     if not isinstance(metrics, Mapping):
         first = first_input(data, how)
         asked = MetricReading(seed=seed, internal_batch_size=internal_batch_size, answers=reading)
@@ -174,8 +177,9 @@ def evaluate(
         processes.gather(None)
         store.share()
         found = Evaluation(
-            tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names
-        )
+            tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names,
+            impostors,
+        )  # fmt: skip
         found.notes += store.remarks
         together = [[[*methods][k] for k in one] for one in shared_walks([*methods.values()])]
         found.notes += [shared_walk(group) for group in together if len(group) > 1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ from captum_ext.classifier import (
     require_unit_images,
 )
 from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.inputs.python_files import factory_in, module_of
 from captum_ext.cli.options import (
     LITE,
     PROBABILITY,
@@ -165,23 +164,7 @@ def _names_in(file: Path | None) -> list[str]:
 
 def _from_file(spec: str) -> nn.Module:
     path, _, name = spec.rpartition(":")
-    file = Path(path)
-    # A name that no library has, since dataclasses look their module up by it.
-    module_name = f"_captum_ext_model_{file.stem}"
-    module_spec = importlib.util.spec_from_file_location(module_name, file)
-    if module_spec is None or module_spec.loader is None:
-        raise CallError(f"--model names the file {file}, which is not a Python file.")
-    module = sys.modules[module_name] = importlib.util.module_from_spec(module_spec)
-    sys.path.insert(0, str(file.resolve().parent))
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise CallError(f"--model: {file} fails with {_words(error)}.") from error
-    finally:
-        sys.path.pop(0)
-    factory: Any = getattr(module, name, None)
-    if not callable(factory):
-        raise CallError(f"--model names the factory {name!r}, which {file} does not define.")
+    factory = factory_in("--model", Path(path), module_of("--model", Path(path)), name)
     try:
         model = factory()
     except Exception as error:

@@ -126,6 +126,7 @@ def _row(found: Evaluation, record: Mapping[str, Any], against: str) -> dict[str
     method = record["method"]
     return {
         "method": method,
+        "kind": "impostor" if method in found.impostors else "",
         "cells": [
             _cell(found, record, column, significance.get(column, {}).get(method))
             for column in found.columns
@@ -217,6 +218,8 @@ def _extremes(found: Evaluation, names: Mapping[str, str], column: str) -> list[
     sign = -1 if column in found.columns and found.better(column) is False else 1
     rows = []
     for method, values in found.values.get(column, {}).items():
+        if method in found.impostors:
+            continue
         known = torch.nonzero(~values.isnan()).flatten()
         order = known[(sign * values[known]).argsort(descending=True, stable=True)].tolist()
         n = min(_SHOWN, len(order) // 2)
@@ -231,10 +234,10 @@ def _extremes(found: Evaluation, names: Mapping[str, str], column: str) -> list[
 
 def _side_by_side(found: Evaluation, column: str) -> list[dict[str, Any]]:
     """A few images under every method: those on which methods differ most."""
-    if column not in found.values or len(found.methods) < 2:
+    if column not in found.values or len(found.methods) - len(found.impostors) < 2:
         return []
     by_method = found.values[column]
-    values = torch.stack([*by_method.values()])
+    values = torch.stack([v for m, v in by_method.items() if m not in found.impostors])
     spread = values.nan_to_num(0).amax(0) - values.nan_to_num(1).amin(0)
     chosen = spread.argsort(descending=True, stable=True)[:_SHOWN].tolist()
     return [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from captum_ext._captum import Attribution
 from captum_ext._random import stream
 from captum_ext._typing import Inputs
 from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple
@@ -32,15 +34,23 @@ def impostors(seed: int = 0) -> dict[str, MakeMethod]:
     (1.0, True)
     """
     generator = stream(seed)
-    return {"image edges": lambda _: _Edges(), "random map": lambda _: _Noise(generator)}
+    return {"image edges": Edges, "random map": lambda _: _Noise(generator)}
 
 
-class _Impostor(ABC):
-    """What of a method the sanity checks use."""
+class Impostor(Attribution, ABC):
+    """A method that makes its map of the inputs alone.
+
+    Args:
+        forward_func: is never asked.
+    """
+
+    def __init__(self, forward_func: object = None) -> None:
+        super().__init__(forward_func)
 
     def attribute(
         self, inputs: Inputs, target: object = None, additional_forward_args: object = None
     ) -> Any:
+        """A map of each input's shape; all but ``inputs`` is ignored."""
         maps = tuple(self.map_of(x.detach()) for x in as_tuple(inputs))
         return maps if isinstance(inputs, tuple) else maps[0]
 
@@ -49,7 +59,13 @@ class _Impostor(ABC):
         """What it takes for the map of one input tensor."""
 
 
-class _Edges(_Impostor):
+class Edges(Impostor):
+    """The contrast of the inputs: the sum of differences to the next value along each axis.
+
+    >>> Edges().attribute(torch.tensor([[[0.0, 1.0, 1.0]]]))
+    tensor([[[1., 0., 0.]]])
+    """
+
     def map_of(self, inputs: Tensor) -> Tensor:
         if inputs.dim() < 3:
             return inputs - inputs.mean(-1, keepdim=True)
@@ -60,8 +76,43 @@ class _Edges(_Impostor):
         return steps
 
 
-class _Noise(_Impostor):
+class RandomMap(Impostor):
+    """Normal numbers, which the example and ``seed`` decide: the same in every batch and run.
+
+    >>> x = torch.rand(2, 3, 4, 4)
+    >>> maps = RandomMap().attribute(x)
+    >>> torch.equal(RandomMap().attribute(x[1:]), maps[1:]), torch.equal(maps[0], maps[1])
+    (True, False)
+    """
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: object = None,
+        additional_forward_args: object = None,
+        seed: int = 0,
+    ) -> Any:
+        """A map of each input's shape; all but ``inputs`` and ``seed`` is ignored."""
+        maps = tuple(
+            torch.stack([_drawn(one, seed, k) for one in x.detach()])
+            for k, x in enumerate(as_tuple(inputs))
+        )
+        return maps if isinstance(inputs, tuple) else maps[0]
+
+    def map_of(self, inputs: Tensor) -> Tensor:
+        return torch.stack([_drawn(one, 0, 0) for one in inputs])
+
+
+def _drawn(example: Tensor, seed: int, place: int) -> Tensor:
+    """Of an example's values, so that images of a data set don't share one order of pixels."""
+    content = example.cpu().double().contiguous().numpy().tobytes()
+    key = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
+    return torch.randn(example.shape, generator=stream(seed, place, key)).to(example)
+
+
+class _Noise(Impostor):
     def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
         self.generator = generator
 
     def map_of(self, inputs: Tensor) -> Tensor:
