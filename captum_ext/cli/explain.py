@@ -6,25 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say, show
-from captum_ext.cli.explanation import N_STEPS, Result, attribute_all
+from captum_ext.cli.explanation import N_STEPS, SCORES, Result, attribute_all
 from captum_ext.cli.inputs.labels import Classes, target_of
 from captum_ext.cli.inputs.methods import is_mask_method, made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Explain
-from captum_ext.cli.output import finish, shown, write_figure, write_json
+from captum_ext.cli.output import PAGE, finish, shown, whole_file, write_figure, write_json
 from captum_ext.cli.tables import explained
+from captum_ext.curve import rank
+from captum_ext.curve.bases import as_base
 from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics.base.asked_once import AskedOnce
-from captum_ext.registry import METHODS
+from captum_ext.registry import METHODS, REFERENCES
 from captum_ext.viz.maps import Explained, explanation_figure, history_figure, least_credit
+from captum_ext.viz.player import Played, write_player
+
+_HIDDEN = {"blur": "Hidden pixels are blurred.", "black": "Hidden pixels are black."}
 
 
 def run(settings: Explain) -> None:
@@ -56,11 +62,17 @@ def run(settings: Explain) -> None:
             say(f"{name} fails: {result.problem}")
     walks = steps_told(made, settings)
     table = [result.record(name) for name, result in results.items()]
-    writers: dict[Path, Any] = {
-        settings.out: lambda: write_figure(
-            _figure(image, answers, target, model, results, settings), settings.out
-        )
-    }
+    heading = f"{name} ({kind} {target}), {letter} = {value:.3f}"
+
+    def draw() -> None:
+        least = {name: _least(result, value, image) for name, result in results.items()}
+        if settings.out.suffix.lower() == PAGE:
+            _write_page(settings, image, results, least, heading)
+        else:
+            made = _figure(image, answers, target, model, results, least, settings)
+            write_figure(made, settings.out)
+
+    writers: dict[Path, Any] = {settings.out: draw}
     if settings.history:
         descents = {r.label: r.descent for r in results.values() if r.descent is not None}
         writers[settings.history] = lambda: write_figure(history_figure(descents), settings.history)
@@ -88,6 +100,7 @@ def _figure(
     target: int,
     model: nn.Module,
     results: Mapping[str, Result],
+    least: Mapping[str, float],
     settings: Explain,
 ) -> Figure:
     shown = answers.topk(min(5, len(answers)))
@@ -98,15 +111,56 @@ def _figure(
             r.label,
             None if r.attributions is None else r.attributions[0],
             r.curves,
-            NOTHING if r.descent else least_credit(float(answers[target]), image.numel()),
+            least[key],
             r.problem,
         )
-        for r in results.values()
+        for key, r in results.items()
     ]
     predictions = list(zip(names, answers[top].tolist(), strict=True))
     reading = f"|map|, {settings.reference} reference"
     name = name_of(model, target, settings.answers)
     return explanation_figure(image[0], predictions, rows, name, reading, settings.answers)
+
+
+def _write_page(
+    settings: Explain,
+    image: Tensor,
+    results: Mapping[str, Result],
+    least: Mapping[str, float],
+    heading: str,
+) -> None:
+    """Writes the page of the maps whose curves were read; the others are named with the reason.
+
+    Args:
+        settings: of the command.
+        image: (1, C, H, W).
+        results: by name.
+        least: by name, the least credit that a map shows.
+        heading: what is explained.
+    """
+    maps, notes = [], []
+    for name, result in results.items():
+        if result.attributions is not None and all(key in result.curves for key in SCORES):
+            credit = result.attributions[0]
+            maps.append(Played(result.label, credit, result.curves, least[name]))
+        else:
+            notes.append(f"{result.label} is missing: {result.problem}.")
+    absent, hidden = _absent(image, settings.reference)[0], _HIDDEN[settings.reference]
+    with whole_file(settings.out) as temporary:
+        write_player(temporary, image[0], absent, maps, heading, hidden, settings.seed, notes)
+
+
+def _absent(image: Tensor, reference: str) -> Tensor:
+    """The image of which no pixel is shown."""
+    none = torch.zeros(1, 1, dtype=torch.int64, device=image.device)
+    frames = as_base(REFERENCES[reference]).frames((image,), rank((image,)), none)
+    (made,) = frames.make(none[0], none[0])
+    return made
+
+
+def _least(result: Result, value: float, image: Tensor) -> float:
+    """The least credit that a map shows."""
+    return NOTHING if result.descent else least_credit(value, image.numel())
 
 
 def _caption(settings: Explain) -> str:

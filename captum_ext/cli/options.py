@@ -223,6 +223,9 @@ class Settings:
 class _WithFigure(Settings):
     """What commands are told that draw one figure and may write a table."""
 
+    PAGES: ClassVar[tuple[str, ...]] = ()
+    """Options whose figure may be a page for a browser."""
+
     out: Path
     json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
     overwrite: bool = _option(
@@ -233,7 +236,7 @@ class _WithFigure(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_outputs(self.outputs, self.inputs, self.overwrite)
+        check_outputs(self.outputs, self.inputs, self.overwrite, self.PAGES)
 
     @property
     def outputs(self) -> dict[str, Path | None]:
@@ -247,6 +250,7 @@ class Explain(_WithFigure):
     prints a table and draws one figure."""
 
     SUMMARY = "explain an image's top class with several methods and score the maps"
+    PAGES = ("--out",)
 
     image: Path | None = _image("default: scikit-image's `coffee`")
     methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
@@ -254,7 +258,11 @@ class Explain(_WithFigure):
         "class or output to explain, number or name (default: the top class; the only output)", None
     )
     reference: str = _reference(next(iter(REFERENCES)))
-    out: Path = _option("the figure (%(default)s)", Path("explanation.png"), type=path)
+    out: Path = _option(
+        "the figure (%(default)s); as .html a page on which the strongest pixels come and go",
+        Path("explanation.png"),
+        type=path,
+    )
     history: Path | None = _option(
         "a figure of how masks were optimized", None, type=path, metavar="FILE"
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
+PAGE = ".html"
 MARK = "written by captum_ext"
 """What every file of the command holds, near its beginning or its end."""
 # A PDF says who made it at its end, before a table of 20 bytes for each of its objects.
@@ -58,7 +59,10 @@ def is_ours(file: Path) -> bool:
 
 
 def check_outputs(
-    files: Mapping[str, Path | None], inputs: Iterable[Path | None], overwrite: bool
+    files: Mapping[str, Path | None],
+    inputs: Iterable[Path | None],
+    overwrite: bool,
+    pages: Iterable[str] = (),
 ) -> None:
     """Raises CallError unless every output can be written without harm.
 
@@ -66,13 +70,15 @@ def check_outputs(
         files: by option; JSON for ``--json``, pictures for all others.
         inputs: files and folders that the command reads.
         overwrite: whether existing files of others may be replaced, but never an input.
+        pages: options whose picture may be a page.
     """
     taken: dict[str, str] = {}
     known = [source for source in inputs if source is not None]
     for option, file in files.items():
         if file is None:
             continue
-        _check_place(option, file, (".json",) if option == "--json" else PICTURES)
+        suffixes = (".json",) if option == "--json" else PICTURES
+        _check_place(option, file, (*suffixes, PAGE) if option in pages else suffixes)
         # Of one name in the eyes of some file systems.
         name = str(file.resolve()).casefold()
         if name in taken:

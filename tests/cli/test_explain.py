@@ -1,6 +1,7 @@
 """The command as a user meets it: what it writes, and what it says when it can't."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -462,3 +463,28 @@ def test_random_weights_are_for_a_network_with_a_name(folder, capsys):
     assert "--weights random is for a network of --model that has a name" in refused(
         capsys, "--weights", "random"
     )
+
+
+def test_a_page_holds_every_map_with_the_scores_of_the_table(folder):
+    assert (
+        explain("--methods", "ig,blur-ig,saliency", "--out", "figure.html", "--json", "t.json") == 0
+    )
+    text = (folder / "figure.html").read_text(encoding="utf-8")
+    (held,) = re.findall(r'id="held">(.*)</script>', text)
+    maps = json.loads(held)["maps"]
+    table = json.loads((folder / "t.json").read_text())["table"]
+    assert [one["label"] for one in maps] == ["IG", "Blur IG", "Gradient"]
+    for one, row in zip(maps, table, strict=True):
+        for name, curve in one["curves"].items():
+            assert curve["area"] == pytest.approx(row[name], abs=1e-4)
+    assert len(text) < 3e6
+    # A second run may replace what the command wrote, and no page of another's.
+    assert explain("--methods", "saliency", "--out", "figure.html") == 0
+    (folder / "mine.html").write_text("<p>mine</p>")
+    assert explain("--methods", "saliency", "--out", "mine.html") == 2
+    assert (folder / "mine.html").read_text() == "<p>mine</p>"
+
+
+def test_other_figures_are_no_pages(folder, capsys):
+    assert explain("--methods", "igos", "--history", "h.html") == 2
+    assert "--history ends in one of .png" in capsys.readouterr().err
