@@ -16,8 +16,13 @@ from captum_ext._tensors import accumulation_dtype, format_baselines, format_inp
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
 from captum_ext.path.placement import Placement, even
-from captum_ext.path.rules import riemann
+from captum_ext.path.rules import SharedRise, riemann
 from captum_ext.score import Score
+
+# Of fewer steps one holds half of a rise even where it is nearly straight.
+_FEWEST_TOLD = 5
+# A score that moves by rounding alone has no rise that a step could hold.
+_NO_RISE = 1e-4
 
 
 class PathAttribution(GradientAttribution):
@@ -168,6 +173,11 @@ class PathAttribution(GradientAttribution):
             the output. With ``return_convergence_delta``, also the sum of attributions minus
             the rise from the path's first point to its last, (N,).
 
+        Warns:
+            UserWarning: where values are read (IDGI, aligned contributions) and one of 5 equal
+                steps or more holds over half of the sizes of an example's rises, whose map is
+                then little more than that step's.
+
         Raises:
             ValueError: if a shape, a number of steps or a value does not fit, or the model
                 gives nan or infinite values or gradients, or no gradient at all.
@@ -232,11 +242,51 @@ def walked(
         ends = _widen(format_baselines(baselines, tensors)), _widen(tensors)
         where = () if placement is even else (placement,)
         knots = path.knots(score, *ends, n_steps, *where)
-        *credits, first, last = integrate(knots, *(method.rule for method in methods))
+        rules = [_Watched(m.rule) if isinstance(m.rule, SharedRise) else m.rule for m in methods]
+        *credits, first, last = integrate(knots, *rules)
+        if placement is even and isinstance(path, FixedPath) and n_steps >= _FEWEST_TOLD:
+            _warn_of_one_step(methods, rules, n_steps)
         maps = [format_output(credit, inputs) for credit in credits]
         if not return_convergence_delta:
             return maps
         return [(credit, _delta(credit, first, last, score)) for credit in maps]
+
+
+class _Watched:
+    """A rule that shares out rises, which remembers them: a tensor (N,) a step."""
+
+    def __init__(self, rule: SharedRise) -> None:
+        self.rule = rule
+        self.pairs = rule.pairs
+        self.rises: list[Tensor] = []
+
+    def __call__(self, here: Knot, there: Knot) -> Tensors:
+        self.rises.append(there.value - here.value)
+        return self.rule(here, there)
+
+
+def _warn_of_one_step(
+    methods: Sequence[PathAttribution], rules: Sequence[Rule], n_steps: int
+) -> None:
+    """Warns, once, where one step holds more than half of the credit of an example."""
+    for method, rule in zip(methods, rules, strict=True):
+        if isinstance(rule, _Watched) and _one_step_rises(rule.rises):
+            # No number of the examples', so that a run over many images says it once.
+            warnings.warn(
+                f"{method.get_name()}: more than half of the rise lies in one of the {n_steps} "
+                "equal steps, and the map is little more than that step's. Take more steps, or "
+                "placement=EqualRise() of captum_ext.path, whose steps are where the score "
+                "changes.",
+                stacklevel=5,
+            )
+            return
+
+
+def _one_step_rises(rises: Sequence[Tensor]) -> bool:
+    # Read from the device once a walk, as a read at each step would stall it.
+    sizes = torch.stack([*rises]).abs()
+    total = sizes.sum(0)
+    return bool(((sizes.amax(0) > total / 2) & (total > _NO_RISE)).any())
 
 
 def _check_placement(placement: Placement | None, path: Path) -> None:

@@ -200,6 +200,8 @@ class _Job:
     internal_batch_size: int | None
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
+    told: set[str] = field(default_factory=set)
+    """What methods warned of so far."""
     lacking: list[str] = field(default_factory=list)
     """Methods that the group at hand still lacks."""
     brought: dict[tuple[str, tuple[int, ...]], tuple[list[Inputs], Cost]] = field(
@@ -370,7 +372,7 @@ def _attribute_all(
     }
     numbers = [one.target for one in batch if one.target is not None]
     target = torch.tensor(numbers, device=device) if numbers else None
-    with seeded(job.seed, device) as drawn, quiet(), watched(job.forward_func) as cost:
+    with seeded(job.seed, device) as drawn, quiet(job.told), watched(job.forward_func) as cost:
         taken = accepted(methods[0], options)
         if len(methods) > 1:
             credits = walk(methods, inputs, target=target, **taken)
@@ -435,9 +437,20 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Hides Captum's remarks on gradients and hooks that it sets and removes itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
-        warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")
-        yield
+def quiet(told: set[str] | None = None) -> Iterator[None]:
+    """Hides Captum's remarks on gradients and hooks that it sets and removes itself.
+
+    What is among ``told`` is not said again, and what is said joins it: a run says once, and not
+    once an image, what its methods warn of.
+    """
+    told, said = set() if told is None else told, []
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
+            warnings.filterwarnings("ignore", "Setting (forward, )?backward hooks")
+            yield
+    finally:
+        for one in said:
+            if str(one.message) not in told:
+                told.add(str(one.message))
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)

@@ -1,12 +1,15 @@
 """Axioms and costs of the path methods."""
 
+import warnings
+
 import pytest
 import torch
 from captum.attr import IntegratedGradients
 from torch import nn
 
-from captum_ext.attr import IDGI, BlurIG, GuidedIG, PathAttribution, path_of
-from captum_ext.path import BlurPath, StraightLine, important_direction, trapezoid
+from captum_ext.attr import IDGI, BlurIG, Configured, GuidedIG, PathAttribution, path_of
+from captum_ext.evaluation import evaluate
+from captum_ext.path import BlurPath, EqualRise, StraightLine, important_direction, trapezoid
 
 OVER = {
     "IG": IntegratedGradients,
@@ -216,3 +219,39 @@ def test_idgi_in_a_layer_method_says_what_it_needs(model, images):
     layered.ig = IDGI(IntegratedGradients(model))
     with pytest.raises(ValueError, match="needs the model's values"):
         layered.attribute(images, target=0, n_steps=3)
+
+
+def _saturated(x):
+    """A score that rises within a twentieth of the line from 0 to 1."""
+    return torch.sigmoid(200 * (x.flatten(1).mean(1) - 0.53))[:, None]
+
+
+def _told(method, inputs, n_steps, **options):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        method.attribute(inputs, target=0, n_steps=n_steps, **options)
+    return [str(one.message) for one in said if "more than half" in str(one.message)]
+
+
+def test_one_step_that_carries_the_rise_is_told_once_a_call():
+    x = torch.ones(3, 4)
+    idgi = IDGI(IntegratedGradients(_saturated))
+    (sentence,) = _told(idgi, x, 8)
+    assert sentence.startswith("IDGI: more than half of the rise lies in one of the 8 equal steps")
+    assert _told(idgi.placed(EqualRise()), x, 16) == []
+    assert _told(idgi, x, 4) == []
+    # Nothing is known of values where gradients alone are walked.
+    assert _told(PathAttribution(_saturated, StraightLine()), x, 8) == []
+    assert _told(IDGI(IntegratedGradients(lambda x: x.sum(1, keepdim=True))), x, 8) == []
+    # Half of the examples are enough, and one with no rise says nothing.
+    assert len(_told(idgi, torch.cat([x, 0 * x]), 8)) == 1
+    assert _told(idgi, 0 * x, 8) == []
+
+
+def test_evaluate_tells_of_one_step_once_a_method():
+    methods = {"IDGI": Configured(IDGI(IntegratedGradients(_saturated)), n_steps=13)}
+    table = [(torch.ones(4) - 0.01 * k, 0) for k in range(4)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.resetwarnings()
+        evaluate(_saturated, table, methods, ["deletion"], batch_size=1, seed=0)
+    assert len([one for one in said if "one of the 13 equal steps" in str(one.message)]) == 1
