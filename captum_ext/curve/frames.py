@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated as Shaped, Any, Protocol
 
 import torch
@@ -77,10 +78,14 @@ class Joined:
     def make(self, rows: Rows, counts: PerRow) -> Shaped[Tensors, "M ..."]:
         """Frames of ``rows``, which rise: those of the first source come first."""
         n = len(self.sources[0].counts)
-        whose = rows // n
+        firsts = n * torch.arange(1, len(self.sources), device=rows.device)
+        # The device is asked once where each source begins, and of one source never.
+        begins = (rows[:, None] < firsts).sum(0).tolist() if len(self.sources) > 1 else []
+        parts = pairwise([0, *begins, len(rows)])
         made = [
-            self.sources[k].make(rows[whose == k] % n, counts[whose == k])
-            for k in sorted({*whose.tolist()})
+            source.make(rows[a:b] - k * n, counts[a:b])
+            for k, (source, (a, b)) in enumerate(zip(self.sources, parts, strict=True))
+            if a < b
         ]
         return tuple(torch.cat(parts) for parts in zip(*made, strict=True))
 
