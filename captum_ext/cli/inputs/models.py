@@ -285,7 +285,8 @@ def devices_of(names: str | None) -> list[torch.device]:
     Raises:
         CallError: if one of them isn't here, or several are not GPUs of CUDA, each named once.
     """
-    found = [device_of(name.strip()) for name in names.split(",")] if names else [device_of(None)]
+    named = [None] if names is None else [name.strip() for name in names.split(",")]
+    found = [device_of(name) for name in named]
     numbers = {device.index for device in found}
     kinds = {device.type for device in found}
     if len(found) > 1 and (kinds != {"cuda"} or None in numbers or len(numbers) < len(found)):
