@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-PAGES = ["../README.md", "architecture.md", "captum_pipelines.md", "extending.md"]
+PAGES = ["../README.md", "architecture.md", "captum_pipelines.md", "extending.md", "recipes.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -69,3 +70,17 @@ def test_every_benchmark_that_can_be_run_is_on_their_page():
     scripts = [f for f in (DOCS.parent / "benchmarks").glob("*.py") if "__main__" in f.read_text()]
     assert scripts
     assert [script.name for script in scripts if f"`{script.name}" not in page] == []
+
+
+def test_the_table_of_images_is_what_its_script_makes(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(DOCS.parent / "benchmarks"))
+    import power
+
+    assert power.table(power.from_intervals()) in (DOCS / "choose.md").read_text()
+    # Half a standard deviation takes 34 pairs, as any table of the t test's power says.
+    assert power.needed(0.5, 1.0) == 34
+    file = tmp_path / "rows.jsonl"
+    pairs = [{"IG": v, "Grad-CAM": 1.0} for v in (1.0, 2.0, 3.0)]
+    rows = [{k: dict.fromkeys(power.SCORES, v) for k, v in pair.items()} for pair in pairs]
+    file.write_text("\n".join(json.dumps({"own": row}) for row in rows))
+    assert power.from_rows(file) == {("IG", score): 1.0 for score in power.SCORES}
