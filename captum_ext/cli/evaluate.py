@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
 from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders, target_of
+from captum_ext.cli.inputs.maps import Kept, register_maps, write_maps
 from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Evaluate, names_in
-from captum_ext.cli.output import Progress, finish, shown, shown_command
+from captum_ext.cli.output import Progress, finish, maps_file, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
@@ -42,10 +44,12 @@ def run(settings: Evaluate) -> None:
         warnings.filterwarnings("ignore", ".*computed again")
         model, _ = model_of(settings, own_device(settings.device))
         data, notes = _data(settings, model)
+        register_maps(settings.map_files, data)
         methods, unsuited = made_for(model, settings)
         settings.require_against([*methods])
         walks = steps_told(methods, settings)
         metrics = _metrics(settings, model, bool(data.annotations))
+        kept = Kept(settings.out / ".maps") if settings.save_maps else None
         progress = Progress(silent=not is_first())
         n_labeled = sum(data.target(name) is not None for name in data.files)
         labeled = n_labeled > 0
@@ -70,6 +74,8 @@ def run(settings: Evaluate) -> None:
                 reading=settings.answers,
                 unlabeled=unlabeled,
                 internal_batch_size=settings.batch_size,
+                settings={"save_maps": True} if kept else None,
+                keep=kept,
                 progress=progress,
             )
         except OtherRunError as error:
@@ -81,7 +87,8 @@ def run(settings: Evaluate) -> None:
     # Shown, not compared: what they name is, by content.
     found.settings |= _settings(settings, data)
     if is_first():
-        _finish(settings, found, {**unsuited}, [*notes, *walks], walks)
+        maps = _kept(settings, found, kept) if kept else {}
+        _finish(settings, found, {**unsuited}, [*notes, *walks], walks, maps)
 
 
 def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
@@ -179,12 +186,43 @@ def _settings(settings: Evaluate, data: Folder) -> dict[str, Any]:
     }
 
 
+def _kept(settings: Evaluate, found: Evaluation, kept: Kept) -> dict[Path, Any]:
+    """What writes the maps of each method, of the images of which it gave one."""
+    assert settings.save_maps is not None
+    lost = {(r["example"], r["method"]) for r in found.excluded if r["metric"] is None}
+
+    def write(method: str, file: Path) -> None:
+        names = {one.position: found.name_of(one.position) for one in found.kept}
+        rows = [one for one in found.kept if (names[one.position], method) not in lost]
+        write_maps(
+            file,
+            [kept.of(one.position, method) for one in rows],
+            [names[one.position] for one in rows],
+            [one.target for one in rows],
+            {"method": method, "how": found.settings["methods"][method], **_shared(found)},
+        )
+
+    return {
+        file: partial(write, record["method"], file)
+        for record in found.records
+        for file in [maps_file(settings.save_maps, record["method"])]
+        if record["n_examples"]
+    }
+
+
+def _shared(found: Evaluation) -> dict[str, Any]:
+    """The settings that are not of one method."""
+    left_out = ("methods", "metrics", "versions")
+    return {key: value for key, value in found.settings.items() if key not in left_out}
+
+
 def _finish(
     settings: Evaluate,
     found: Evaluation,
     unsuited: Mapping[str, str],
     notes: list[str],
     walks: list[str],
+    maps: dict[Path, Any],
 ) -> None:
     if not found.kept:
         reasons = ", ".join(f"{n} x {reason}" for reason, n in found.reasons.items())
@@ -197,7 +235,7 @@ def _finish(
     labels = {name: METHODS[name].label for name in found.methods}
     finish(
         "\n".join([as_text(found, labels, against), *walks]),
-        writers(found, settings.out, labels, against),
+        writers(found, settings.out, labels, against) | maps,
     )
     _require_maps(found)
 

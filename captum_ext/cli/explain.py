@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say, show
 from captum_ext.cli.explanation import N_STEPS, SCORES, Result, attribute_all
 from captum_ext.cli.inputs.labels import Classes, target_of
+from captum_ext.cli.inputs.maps import write_maps
 from captum_ext.cli.inputs.methods import is_mask_method, made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Explain
-from captum_ext.cli.output import PAGE, finish, shown, whole_file, write_figure, write_json
+from captum_ext.cli.output import (
+    PAGE,
+    finish,
+    maps_file,
+    shown,
+    whole_file,
+    write_figure,
+    write_json,
+)
 from captum_ext.cli.tables import explained
 from captum_ext.curve import rank
 from captum_ext.curve.bases import as_base
@@ -85,7 +95,27 @@ def run(settings: Explain) -> None:
             "versions": versions(),
         }
         writers[settings.json] = lambda: write_json(report, settings.json)
+    if settings.save_maps:
+        writers |= _kept(settings, results, target)
     finish("\n".join([explained(table, labels), *walks, _caption(settings)]), writers)
+
+
+def _kept(settings: Explain, results: Mapping[str, Result], target: int) -> dict[Path, Any]:
+    """What writes the map of each method that gave one."""
+    assert settings.save_maps is not None
+    image = "coffee" if settings.image is None else settings.image.name
+    return {
+        maps_file(settings.save_maps, name): partial(
+            write_maps,
+            maps_file(settings.save_maps, name),
+            [*result.attributions],
+            [image],
+            [target],
+            {"method": name, **_protocol(settings)},
+        )
+        for name, result in results.items()
+        if result.attributions is not None
+    }
 
 
 def _target(settings: Explain, model: nn.Module, answers: Tensor) -> int:
@@ -117,7 +147,7 @@ def _figure(
         for key, r in results.items()
     ]
     predictions = list(zip(names, answers[top].tolist(), strict=True))
-    reading = f"|map|, {settings.reference} reference"
+    reading = f"|map|, {settings.reference} reference, {N_STEPS} steps"
     name = name_of(model, target, settings.answers)
     return explanation_figure(image[0], predictions, rows, name, reading, settings.answers)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.output import check_folder, check_outputs, path, shown
+from captum_ext.cli.output import check_folder, check_maps, check_outputs, path, shown
 from captum_ext.registry import (
     METHODS,
     METRICS,
@@ -76,6 +76,11 @@ def _reference(default: str | None) -> Any:
     told = "what replaces pixels in insertion and deletion: the blurred image (51 x 51, sigma " \
         "50; default) or black"  # fmt: skip
     return _option(told, default, choices=lambda: [*REFERENCES])
+
+
+def _save_maps() -> Any:
+    told = "keep the maps: NAME.npz of each method, with names, targets, settings and versions"
+    return _option(told, None, type=path, metavar="FOLDER")
 
 
 def _image(told: str) -> Any:
@@ -170,9 +175,13 @@ class Settings:
     def check_names(self) -> None:
         """Raises CallError for a name that is not registered, by now."""
         with as_call_error("--methods: "):
-            names = [name for name in self.method_names if name not in self.own_methods]
-            if names or not self.own_methods:
+            others = {*self.own_methods, *self.map_files}
+            names = [name for name in self.method_names if name not in others]
+            if names or not others:
                 METHODS.require("methods", names)
+        folder: Path | None = getattr(self, "save_maps", None)
+        if folder is not None:
+            check_maps(folder, self.method_names, self.inputs, getattr(self, "overwrite", False))
 
     @property
     def method_names(self) -> list[str]:
@@ -181,7 +190,14 @@ class Settings:
         words = names_in("--methods", ",".join(map(shown, names_in("--methods", self.methods))))
         known = [name for name in METHODS if name not in own and not is_impostor(name)]
         named = [name for word in words for name in (known if word == "all" else [word])]
-        return sorted(dict.fromkeys(named), key=is_impostor)
+        if named == ["none"] and self.map_files:
+            named = []
+        return sorted(dict.fromkeys([*named, *self.map_files]), key=is_impostor)
+
+    @property
+    def map_files(self) -> dict[str, Path]:
+        """Files of maps that stand among the methods, by name; none but for ``evaluate``."""
+        return {}
 
     @property
     def own_methods(self) -> dict[str, tuple[Path, str]]:
@@ -216,7 +232,8 @@ class Settings:
         library, place = library_of(self.model)
         model = place if library else self.model.rpartition(":")[0]
         methods = [file for file, _ in self.own_methods.values()]
-        return [Path(source) for source in (*given, model, *methods) if source]
+        files = (*methods, *self.map_files.values())
+        return [Path(source) for source in (*given, model, *files) if source]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +280,7 @@ class Explain(_WithFigure):
         Path("explanation.png"),
         type=path,
     )
+    save_maps: Path | None = _save_maps()
     history: Path | None = _option(
         "a figure of how masks were optimized", None, type=path, metavar="FILE"
     )
@@ -305,6 +323,13 @@ class Evaluate(Settings):
     methods: str = _methods(
         "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
     )
+    maps: str | None = _option(
+        "maps made elsewhere, scored beside --methods (which may be none): .npz files with maps "
+        "(N, C or 1, H, W) and names (N) of the images, relative to IMAGES",
+        None,
+        metavar="FILES",
+    )
+    save_maps: Path | None = _save_maps()
     n_masks: int = _n_masks(1000)
     metrics: str | None = _option(
         lambda: (
@@ -366,6 +391,15 @@ class Evaluate(Settings):
         for option, file in (("--labels", self.labels), ("--annotations", self.annotations)):
             if file is not None and not file.is_dir():
                 _require_readable(option, file)
+        for file in self.map_files.values():
+            _require_readable("--maps", file)
+
+    @property
+    def map_files(self) -> dict[str, Path]:
+        """Files of maps, by their names."""
+        files = [] if self.maps is None else [Path(f) for f in names_in("--maps", self.maps)]
+        names = [shown(file.name) for file in files]
+        return dict(zip(names_in("--maps", ",".join(names)) if names else [], files, strict=True))
 
     def check_names(self) -> None:
         """Also of metrics, a preset, and the method of ``--against``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -118,6 +119,30 @@ def check_folder(option: str, folder: Path) -> None:
         raise CallError(
             f"{option} is a folder that can be written to, but got {folder}: {error.strerror}."
         ) from error
+
+
+def maps_file(folder: Path, method: str) -> Path:
+    """Where a method's maps are kept.
+
+    >>> maps_file(Path("maps"), "mine.py:net").name
+    'mine.py_net.npz'
+    """
+    return folder / (re.sub(r"[^\w.+-]", "_", method) + ".npz")
+
+
+def check_maps(
+    folder: Path, methods: Iterable[str], inputs: Iterable[Path], overwrite: bool = False
+) -> None:
+    """Raises CallError unless the maps of methods can be kept in a folder without harm."""
+    check_folder("--save-maps", folder)
+    taken: dict[str, str] = {}
+    for method in methods:
+        file = maps_file(folder, method)
+        other = taken.setdefault(file.name.casefold(), method)
+        if other != method:
+            raise CallError(f"--save-maps would write {file} for both {other} and {method}.")
+        if file.exists():
+            _check_existing("--save-maps", file, [*inputs], overwrite)
 
 
 def _check_existing(option: str, file: Path, inputs: list[Path], overwrite: bool) -> None:

@@ -51,6 +51,8 @@ from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
 SCORE = "score"
+Keep = Callable[[int, str, Any], Any]
+"""Is given an example's position, a method's name and the map."""
 Progress = Callable[[str, int, int], Any]
 """Is told what begins, how many groups of a method are done, and of how many (0: unknown)."""
 
@@ -73,6 +75,7 @@ def evaluate(
     internal_batch_size: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Evaluation:
     """Explains every example with every method and reads every metric of every map.
 
@@ -123,6 +126,8 @@ def evaluate(
         settings: anything else that decides the numbers: a folder is only resumed with the same,
             and the report shows it.
         progress: is told of every group of a method.
+        keep: is given the position, the method's name and the map of every example before its
+            result is stored; in a run that goes on, of those alone that are still to be made.
 
     Raises:
         ValueError, TypeError: if an argument doesn't fit, or ``out`` holds another run, or a file
@@ -169,6 +174,7 @@ def evaluate(
         unlabeled,
         how,
         internal_batch_size,
+        keep,
     )
     with opened(None if out is None else Path(out), what, resume) as store:
         for remark in store.remarks:
@@ -198,6 +204,7 @@ class _Job:
     unlabeled: str
     how: Reading
     internal_batch_size: int | None
+    keep: Keep | None = None
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
     told: set[str] = field(default_factory=set)
@@ -419,6 +426,8 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
         "target": one.target,
         "masks": None if one.example.mask is None else one.example.mask[None],
     }
+    if job.keep is not None:
+        job.keep(one.example.position, name, credit)
     states, reasons = {}, {}
     for key, metric in job.metrics.items():
         try:

@@ -20,6 +20,10 @@ from captum_ext.mask.advanced import Descent
 _PER_ROW = 6
 MAP_COLORS = "inferno"
 """The color map of every map."""
+_SCALE = (
+    "Maps: sum of absolute values over channels, each map on its own scale, from black (its least "
+    f"value) over red to pale yellow (its {PERCENTILE:g}th percentile and above)."
+)
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -184,6 +188,10 @@ def explanation_figure(
             bounded,
         )
     insertion.set_ylabel(f"{answers} of {pictured(target, 20)}", fontsize=8)
+    if any(row.attributions is not None for row in rows):
+        # 13 letters an inch at this size; what is wider would be cut.
+        words = textwrap.wrap(_SCALE, int(13 * figure.get_figwidth()))
+        parts[-1].supxlabel("\n".join(words), fontsize=9)
     for band, part in enumerate(parts):
         axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
@@ -240,9 +248,18 @@ def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]], bound
     # Numbers, as NumPy is about to refuse what matplotlib does with tensors.
     axes.barh(range(len(upwards)), [value for _, value in upwards], color="0.75")
     for k, (name, value) in enumerate(upwards):
-        axes.text(0.02, k, f"{pictured(name, 32)} {value:.2f}", va="center", fontsize=8)
+        axes.text(0.02, k, f"{pictured(name, 32)} {probability(value)}", va="center", fontsize=8)
     axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)
+
+
+def probability(value: float) -> str:
+    """A probability in two digits; one that would be "0.00" is said to be small, not none.
+
+    >>> probability(0.987), probability(0.0049), probability(0.0)
+    ('0.99', '< 0.005', '0')
+    """
+    return "0" if value == 0 else "< 0.005" if value < 0.005 else f"{value:.2f}"
 
 
 def history_figure(descents: Mapping[str, Descent]) -> Figure:

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from captum_ext._text import pictured
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.curve import Curve
+from captum_ext.maps import PERCENTILE
 from captum_ext.viz import heat, overlay
 from captum_ext.viz.cascade import Cascade, cascade_figure
 from captum_ext.viz.maps import Explained, draw_curves, explanation_figure, least_credit
@@ -108,3 +110,17 @@ def test_a_legend_leaves_out_no_label():
     axes = Figure().subplots()
     draw_curves(axes, [LEVEL, LEVEL], ["_mine", "other"], "")
     assert len(axes.get_legend().get_texts()) == 2
+
+
+def test_a_figure_says_what_its_colors_mean_and_hides_no_small_probability():
+    row = Explained("IG", torch.rand(3, 8, 8), {})
+    figure = explanation_figure(
+        torch.rand(3, 8, 8), [("cat", 0.996), ("dog", 0.004)], [row], "", ""
+    )
+    texts = [" ".join(text.get_text().split()) for text in figure.findobj(Text)]
+    assert any("own scale" in text and f"{PERCENTILE:g}th percentile" in text for text in texts)
+    assert "dog < 0.005" in texts
+    assert not any("0.00 " in f"{text} " for text in texts)
+    empty = Explained("IG", None, {}, problem="no gradient")
+    figure = explanation_figure(torch.rand(3, 8, 8), [("cat", 1.0)], [empty], "", "")
+    assert not any("own scale" in text.get_text() for text in figure.findobj(Text))

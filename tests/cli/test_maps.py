@@ -1,0 +1,104 @@
+"""Maps that are kept, and maps that were made elsewhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captum_ext.cli import main
+from tests.cli.conftest import evaluate, explain, said
+
+LESS = ("--metrics", "insertion", "--limit", "2")
+
+
+def table(out):
+    found = json.loads(Path(out, "results.json").read_text())["table"]
+    return {row["method"]: row for row in found}
+
+
+def held(file):
+    with np.load(file, allow_pickle=False) as saved:
+        return dict(saved)
+
+
+def scored(*maps, out="scored", more=()):
+    model = ("--model", "mine.py:classifier", "--methods", "none")
+    return main(
+        ["evaluate", "images", *model, "--maps", ",".join(maps), "--out", out, *LESS, *more]
+    )
+
+
+def test_saved_maps_score_the_same_again(folder, capsys):
+    assert evaluate("--save-maps", "maps", *LESS) == 0
+    saved = held("maps/ig.npz")
+    assert saved["maps"].shape == (2, 3, 28, 28)
+    assert saved["names"].tolist() == ["0.png", "1.png"]
+    assert (saved["targets"] >= 0).all()
+    assert json.loads(str(saved["settings"]))["method"] == "ig"
+    assert "torch" in json.loads(str(saved["versions"]))
+    assert scored("maps/ig.npz") == 0
+    one, other = table("out")["ig"], table("scored")["ig.npz"]
+    assert one["insertion"] == other["insertion"]
+    assert one["insertion_abs"] == other["insertion_abs"]
+    assert other["forwards"] == 0
+
+
+def test_a_run_without_maps_does_not_go_on_as_one_with(folder, capsys):
+    assert evaluate(*LESS) == 0
+    assert evaluate("--save-maps", "maps", *LESS) == 2
+    assert "save_maps" in said(capsys)[-1]
+    assert not Path("maps").exists()
+
+
+def test_a_run_that_goes_on_has_all_maps_or_says_so(folder, capsys):
+    assert evaluate("--save-maps", "maps", *LESS) == 0
+    before = held("maps/ig.npz")["maps"]
+    assert evaluate("--save-maps", "maps", *LESS) == 0
+    assert np.array_equal(held("maps/ig.npz")["maps"], before)
+    Path("out/.maps/1-ig.npy").unlink()
+    assert evaluate("--save-maps", "maps", *LESS) == 1
+    assert "give --restart" in said(capsys)[-1]
+
+
+def test_explain_keeps_a_map_and_nothing_of_others(folder, capsys):
+    assert explain("--save-maps", "maps") == 0
+    saved = held("maps/ig.npz")
+    assert (saved["maps"].shape, saved["names"].tolist()) == ((1, 3, 28, 28), ["photo.png"])
+    Path("maps/ig.npz").write_bytes(b"mine")
+    assert explain("--save-maps", "maps") == 2
+    assert "which captum-ext did not write" in said(capsys)[-1]
+    assert Path("maps/ig.npz").read_bytes() == b"mine"
+
+
+NAMES = np.array(["0.png", "1.png"])
+MAPS = np.ones((2, 1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"maps": MAPS, "names": NAMES[::-1][:1]}, "and 1 names"),
+        ({"maps": MAPS, "names": np.array(["0.png", "a.png"])}, "has no map of 1 of 2 images"),
+        ({"maps": MAPS, "names": np.array(["0.png", "0.png"])}, "names '0.png' twice"),
+        ({"maps": MAPS[:, 0], "names": NAMES}, "needs maps of shape"),
+        ({"maps": MAPS[..., 1:], "names": NAMES}, "the model sees (3, 28, 28)"),
+        ({"maps": np.ones((2, 2, 28, 28)), "names": NAMES}, "the model sees (3, 28, 28)"),
+        ({"maps": MAPS * np.nan, "names": NAMES}, "holds nan"),
+        ({"maps": MAPS}, "is no .npz"),
+        ({"maps": np.array([None] * 2), "names": NAMES}, "is no .npz"),
+    ],
+)
+def test_maps_that_are_not_the_images_are_refused(content, words, folder, capsys):
+    np.savez("m.npz", **content)
+    assert scored("m.npz") == 2
+    (sentence,) = said(capsys)[-1:]
+    assert "--maps m.npz" in sentence
+    assert words in sentence
+
+
+def test_a_map_of_another_class_is_left_out(folder, capsys):
+    maps = np.random.default_rng(0).random((2, 1, 28, 28))
+    np.savez("m.npz", maps=maps, names=NAMES, targets=[77, 77])
+    assert scored("m.npz") == 1
+    assert "its map explains class 77, not" in said(capsys)[-1]
