@@ -133,7 +133,8 @@ def draw_curves(
         area = float(curve.area()[0])
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=color(k),
                   label=f"{pictured(label)} {area:.2f}")  # fmt: skip
-    axes.set(title=title, xlabel="share of pixels", xlim=(0, 1))
+    axes.set(xlabel="share of pixels", xlim=(0, 1))
+    axes.set_title(title, fontsize=10)
     if bounded:
         axes.set_ylim(0, 1)
     # Beside the curves, which cross any place inside.
@@ -184,7 +185,7 @@ def explanation_figure(
             axes,
             [row.curves[f"{name}_abs"] for row in read],
             [row.label for row in read],
-            f"{name} ({reading})",
+            f"{name}\n({reading})",
             bounded,
         )
     insertion.set_ylabel(f"{answers} of {pictured(target, 20)}", fontsize=8)
