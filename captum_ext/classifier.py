@@ -383,7 +383,7 @@ def is_right(forward_func: Any, answer: Tensor, target: int) -> bool:
     classifier = _classifier_of(forward_func)
     kind = "softmax" if classifier is None else classifier.activation
     exclusive = kind == "softmax" or (classifier is not None and classifier.both_classes)
-    if not exclusive and (kind == "sigmoid" or abs(float(answer.double().sum()) - 1) > 1e-2):
+    if not exclusive and (kind == "sigmoid" or abs(float(answer.cpu().double().sum()) - 1) > 1e-2):
         return bool(answer[target] >= 0.5)
     return bool(answer[target] >= answer.max())
 

@@ -27,8 +27,8 @@ def completeness(case: AttributionCase) -> None:
     inputs, start = case.inputs, _start(case, case.inputs)
     with torch.no_grad():
         model = case.fresh_model()
-        rise = (model(inputs.clone()) - model(start))[:, 1].double()
-    total = case.plain.detach().double().flatten(1).sum(1)
+        rise = (model(inputs.clone()) - model(start))[:, 1].cpu().double()
+    total = case.plain.detach().cpu().double().flatten(1).sum(1)
     worst = int((total - rise).abs().argmax())
     # Nan is no less.
     if not (total - rise).abs().max() <= _COMPLETE * rise.abs().max():

@@ -204,7 +204,7 @@ def require_same(
         scale: of what the share is, where that is more than their largest credit.
     """
     require_shape(found, expected)
-    found, expected = found.detach().double(), expected.detach().double()
+    found, expected = found.detach().cpu().double(), expected.detach().cpu().double()
     gap = (found - expected).abs().nan_to_num(torch.inf)
     gap[(found == expected) | (found.isnan() & expected.isnan())] = 0
     largest = max(_largest(found), _largest(expected), scale)

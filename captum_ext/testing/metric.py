@@ -99,7 +99,7 @@ class MetricCase:
         """What it computes, all numbers in one tensor."""
         found = metric.compute()
         parts = found.values() if isinstance(found, Mapping) else [found]
-        return torch.cat([torch.as_tensor(part).double().flatten().cpu() for part in parts])
+        return torch.cat([torch.as_tensor(part).cpu().double().flatten() for part in parts])
 
     def require_same(self, found: Metric, expected: Metric, names: tuple[str, str]) -> None:
         """`ViolationError` where the values of two metrics differ."""

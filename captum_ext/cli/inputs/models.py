@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms import ToTensor
 
 from captum_ext._memory import Chunk, default_chunk
+from captum_ext._tensors import accumulation_dtype
 from captum_ext._text import numbered_class, reason
 from captum_ext.classifier import (
     AUTO,
@@ -239,7 +240,7 @@ def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Ten
             "number is the probability of the second of two classes already, say --reading "
             "probability; if it is none, --reading score."
         )
-    sums = output.double().sum(1)
+    sums = output.to(accumulation_dtype(output.device)).sum(1)
     exclusive = not isinstance(model, ImageClassifier) or model.activation == "softmax"
     off = exclusive and not torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
     if output.min() < 0 or output.max() > 1 + 1e-4 or off:
