@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
+from typing import TypeVar
 
 # Control characters move a terminal's cursor, separators and direction marks reorder lines, and
 # lone surrogates (names of files that are no UTF-8) can't be encoded.
@@ -14,6 +15,9 @@ _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
 _DIRECTIONS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 _SPEAKS_FOR_ITSELF = (AssertionError, OSError, RuntimeError, TypeError, ValueError)
 _LONGEST = 600
+LINE = 80
+"""Letters of a line: every terminal has as many."""
+_T = TypeVar("_T")
 
 
 def printable(text: str) -> str:
@@ -96,6 +100,25 @@ def line(first: str, cells: Iterable[str], first_width: int, width: int | Sequen
     return f"{first:{first_width}}" + "".join(
         f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=False)
     )
+
+
+def shortened(text: str, longest: int) -> str:
+    """A name that fits a column.
+
+    >>> shortened("IG", 4), shortened("Guided IG", 6)
+    ('IG', 'Guide…')
+    """
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def blocks(items: Sequence[_T], width: int, room: int) -> list[Sequence[_T]]:
+    """Columns of a table, as many side by side as a line has room for.
+
+    >>> blocks(["a", "b", "c"], 10, 25)
+    [['a', 'b'], ['c']]
+    """
+    n = max(1, room // width)
+    return [items[k : k + n] for k in range(0, len(items), n)]
 
 
 def numbered_class(index: int) -> str:

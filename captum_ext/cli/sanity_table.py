@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_ext._text import line, number
+from captum_ext._text import LINE, blocks, line, number, shortened
 from captum_ext.metrics import ParameterRandomization, impostors
 from captum_ext.metrics.base.bootstrap import ends_of_mean, too_few
 from captum_ext.metrics.base.means import by_example
@@ -20,6 +20,8 @@ _LEGEND = (
     "edges and\nrandom map are impostors that don't ask the model: the first fails, the second "
     "passes and explains nothing."
 )
+_FIRST, _WIDE, _CHANGED, _NARROW = 26, 24, 16, 19
+"""Letters of the columns: names, intervals, shares of weights, and numbers."""
 # A draw may hit a weight's old value, rarely.
 _ALL = 0.999
 
@@ -67,28 +69,45 @@ def as_text(
     checks: dict[str, ParameterRandomization],
 ) -> str:
     """Each method's mean over stages beside chance, all stages, and what has no value."""
-    lines = [line("mean over stages", similarity, 20, 24)]
-    for name, label in labels.items():
-        found, chance = checks[name].per_example, checks[name].chance
-        lines.append(line(label, [_cell(by_example(found[key])) for key in similarity], 20, 24))
-        lines.append(line("  by chance", [_cell(chance[key]) for key in similarity], 20, 24))
-    head = f"{'stage: ' + similarity[0]:28}{'weights changed':>16}"
-    lines += ["", line(head, [label[:17] for label in labels.values()], 44, 18)]
-    columns = [[r for r in records if r["method"] == name] for name in labels]
-    for k, rows in enumerate(zip(*columns, strict=True)):
-        gone = [bool(checks[name].vanished[similarity[0]][k]) for name in labels]
-        cells = [
-            number(row[similarity[0]]) + "*" * star for row, star in zip(rows, gone, strict=True)
-        ]
-        stage = f"{rows[0]['stage'][-28:]:28}{rows[0]['changed']:>16.1%}"
-        lines.append(line(stage, cells, 44, 18))
-    by_chance = (float(checks[name].chance[similarity[0]].nanmean()) for name in labels)
-    lines.append(line("by chance", map(number, by_chance), 44, 18))
-    lines += ["", *remarks(labels, checks), _LEGEND]
+    lines: list[str] = []
+    for part in blocks(similarity, _WIDE, LINE - _FIRST):
+        lines.append(line("mean over stages ↓", part, _FIRST, _WIDE))
+        for name, label in labels.items():
+            found, chance = checks[name].per_example, checks[name].chance
+            cells = [_cell(by_example(found[key])) for key in part]
+            lines.append(line(shortened(label, _FIRST - 1), cells, _FIRST, _WIDE))
+            lines.append(line("  by chance", [_cell(chance[key]) for key in part], _FIRST, _WIDE))
+        lines.append("")
+    for names in blocks([*labels], _NARROW, LINE - _FIRST - _CHANGED):
+        shown = {name: labels[name] for name in names}
+        lines += [*_by_stage(records, similarity[0], shown, checks), ""]
+    lines += [*remarks(labels, checks), _LEGEND]
     n_images = min(len(v) for check in checks.values() for v in check.per_example.values())
     if reason := too_few(n_images):
         lines.append(reason.replace("example", "image"))
     return "\n".join(lines)
+
+
+def _by_stage(
+    records: list[Record],
+    key: str,
+    labels: dict[str, str],
+    checks: dict[str, ParameterRandomization],
+) -> list[str]:
+    """A similarity by stage, a column for each method."""
+    start = _FIRST + _CHANGED
+    head = f"{'stage: ' + key:{_FIRST}}{'weights changed':>{_CHANGED}}"
+    lines = [line(head, [shortened(x, _NARROW - 1) for x in labels.values()], start, _NARROW)]
+    columns = [[r for r in records if r["method"] == name] for name in labels]
+    for k, rows in enumerate(zip(*columns, strict=True)):
+        gone = [bool(checks[name].vanished[key][k]) for name in labels]
+        cells = [number(row[key]) + "*" * star for row, star in zip(rows, gone, strict=True)]
+        stage = rows[0]["stage"][1 - _FIRST :]
+        lines.append(
+            line(f"{stage:{_FIRST}}{rows[0]['changed']:>{_CHANGED}.1%}", cells, start, _NARROW)
+        )
+    by_chance = (float(checks[name].chance[key].nanmean()) for name in labels)
+    return [*lines, line("by chance", map(number, by_chance), start, _NARROW)]
 
 
 def remarks(labels: dict[str, str], checks: dict[str, ParameterRandomization]) -> list[str]:

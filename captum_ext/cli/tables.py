@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from captum_ext._text import line, number
+from captum_ext._text import LINE, blocks, line, number, shortened
 from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.cost import shared_walk
 from captum_ext.evaluation.export import write_csv, write_parquet
@@ -23,7 +23,8 @@ from captum_ext.evaluation.store.folder import ResultFolder
 from captum_ext.metrics.base.compare import SIGNIFICANT
 from captum_ext.viz.scores import arrow
 
-_PER_LINE = 7
+_FIRST = 23
+"""Letters of the column of methods."""
 COSTS = ("seconds", "forwards", "gradients")
 MARKS = {"higher": "*", "lower": "*", "mixed": "~", "tied": "=", "open": " "}
 
@@ -38,11 +39,10 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
         value = record[column]
         return f"{value:.3f}{mark}" if value == value else "- "
 
-    columns = [*found.columns]
-    parts = [columns[k : k + _PER_LINE] for k in range(0, len(columns), _PER_LINE)]
     lines = []
-    for part in parts:
-        lines += _lines(found, labels, part, score)
+    longest = max(len(column) for column in found.columns)
+    for part in blocks([*found.columns], max(11, longest + 4), LINE - _FIRST):
+        lines += _lines(found, labels, [*part], score)
     lines += _lines(found, labels, [*COSTS], _cost)
     lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
     lines += [*filter(None, [on_labels(found), on_scores(found)]), *sentences(found, labels)]
@@ -53,27 +53,32 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
 
 
 def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
-    """What ``explain`` prints: scores, costs and what went wrong, a line for each method.
+    """What ``explain`` prints: scores, then costs, then what went wrong.
 
     >>> row = {"method": "ig", "insertion": 0.5, "insertion_abs": None, "deletion": 0.25,
     ...        "deletion_abs": None, "seconds": 1.0, "forwards": 2, "gradients": 3, "reason": None,
     ...        "shared_with": []}
-    >>> explained([row], {"ig": "IG"}).splitlines()[1].split()
-    ['IG', '0.500', '-', '0.250', '-', '1.0', '2', '3']
+    >>> lines = explained([row], {"ig": "IG"}).splitlines()
+    >>> lines[1].split(), lines[4].split()
+    (['IG', '0.500', '-', '0.250', '-'], ['IG', '1.0', '2', '3'])
     """
     heads = {
-        "insertion": "insertion",
-        "insertion_abs": "|insertion|",
-        "deletion": "deletion",
-        "deletion_abs": "|deletion|",
+        "insertion": f"insertion{arrow(True)}",
+        "insertion_abs": f"|insertion|{arrow(True)}",
+        "deletion": f"deletion{arrow(False)}",
+        "deletion_abs": f"|deletion|{arrow(False)}",
     }
-    lines = [line("method", [*heads.values(), *COSTS], 18, 12)]
+    widths = [len(head) + 2 for head in heads.values()]
+    lines = [line("method", heads.values(), _FIRST, widths)]
     for row in table:
         cells = [number(row[key]) for key in heads]
-        cells += [f"{row['seconds']:.1f}", str(row["forwards"]), str(row["gradients"])]
-        lines.append(
-            line(labels[row["method"]], cells, 18, 12) + f"  {row['reason'] or ''}".rstrip()
-        )
+        lines.append(line(_label(labels, row), cells, _FIRST, widths))
+    lines += ["", line("method", COSTS, _FIRST, 11)]
+    for row in table:
+        cells = [f"{row['seconds']:.1f}", str(row["forwards"]), str(row["gradients"])]
+        lines.append(line(_label(labels, row), cells, _FIRST, 11))
+    lines.append("")
+    lines += [f"{labels[row['method']]}: {row['reason']}" for row in table if row["reason"]]
     together = {
         tuple(n for n in labels if n == row["method"] or n in row["shared_with"])
         for row in table
@@ -114,12 +119,18 @@ def _lines(
     columns: list[str],
     cell: Callable[[Mapping[str, Any], str], str],
 ) -> list[str]:
-    width = max(11, *(len(column) + 2 for column in columns))
+    # Only scores have a better way.
+    heads = [c + arrow(found.better(c) if c in found.columns else None) for c in columns]
+    width = max(11, *(len(head) + 2 for head in heads))
     rows = [
-        line(labels[record["method"]], [cell(record, c) for c in columns], 22, width)
+        line(_label(labels, record), [cell(record, c) for c in columns], _FIRST, width)
         for record in found.records
     ]
-    return [line("method", columns, 22, width), *rows, ""]
+    return [line("method", heads, _FIRST, width), *rows, ""]
+
+
+def _label(labels: Mapping[str, str], record: Mapping[str, Any]) -> str:
+    return shortened(labels[record["method"]], _FIRST - 1)
 
 
 def _cost(record: Mapping[str, Any], column: str) -> str:
