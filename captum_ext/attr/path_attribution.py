@@ -22,6 +22,8 @@ from captum_ext.score import Score
 # Of fewer steps one holds half of a rise even where it is nearly straight.
 _FEWEST_TOLD = 5
 # A score that moves by rounding alone has no rise that a step could hold.
+# Between the upper and the lower quarter of a table's columns.
+_ORDERS = 100.0
 _NO_RISE = 1e-4
 
 
@@ -176,7 +178,9 @@ class PathAttribution(GradientAttribution):
         Warns:
             UserWarning: where values are read (IDGI, aligned contributions) and one of 5 equal
                 steps or more holds over half of the sizes of an example's rises, whose map is
-                then little more than that step's.
+                then little more than that step's; and where IDGI is given a table whose columns
+                move by amounts that differ by orders of magnitude, since its shares depend on
+                units.
 
         Raises:
             ValueError: if a shape, a number of steps or a value does not fit, or the model
@@ -240,6 +244,7 @@ def walked(
     )
     with score.borrowed():
         ends = _widen(format_baselines(baselines, tensors)), _widen(tensors)
+        _warn_of_units(methods, *ends)
         where = () if placement is even else (placement,)
         knots = path.knots(score, *ends, n_steps, *where)
         rules = [_Watched(m.rule) if isinstance(m.rule, SharedRise) else m.rule for m in methods]
@@ -280,6 +285,26 @@ def _warn_of_one_step(
                 stacklevel=5,
             )
             return
+
+
+def _warn_of_units(methods: Sequence[PathAttribution], starts: Tensors, ends: Tensors) -> None:
+    """Warns where a table's columns move by orders of magnitude more than others.
+
+    A squared gradient then says which unit a column is in, more than what it does.
+    """
+    depends = [m for m in methods if getattr(m.rule, "depends_on_units", False)]
+    if not depends or any(x.dim() != 2 for x in ends):
+        return
+    moves = torch.cat([(x - b).abs().amax(0) for b, x in zip(starts, ends, strict=True)])
+    moving = moves[moves > 0].sort().values
+    # The middle half, so that a column of mostly zeros does not decide.
+    if len(moving) >= 4 and moving[-(len(moving) // 4)] > _ORDERS * moving[len(moving) // 4 - 1]:
+        warnings.warn(
+            f"{depends[0].get_name()}: columns move by amounts that differ by orders of magnitude, "
+            "and shares go by squared gradient, which depends on the units of features: "
+            "standardize the columns, or use AlignedContribution, which does not.",
+            stacklevel=5,
+        )
 
 
 def _one_step_rises(rises: Sequence[Tensor]) -> bool:

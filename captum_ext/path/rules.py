@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,9 @@ def trapezoid(here: Knot, there: Knot) -> Tensors:
 
 class SharedRise(ABC):
     """A rule that shares out each step's rise in value, so that credit sums to the whole rise."""
+
+    depends_on_units: ClassVar[bool] = False
+    """Whether a feature in other units, as centimeters for meters, gets another share."""
 
     @abstractmethod
     def weights(self, here: Knot, there: Knot) -> Tensors:
@@ -95,6 +99,8 @@ class ImportantDirection(SharedRise):
     (tensor([[0.9000, 0.1000]]),)
     """
 
+    depends_on_units = True
+
     def weights(self, here: Knot, there: Knot) -> Tensors:
         """Squares of the gradient where the step starts."""
         return tuple(g**2 for g in _scaled(here.gradient))
@@ -122,6 +128,8 @@ class TwoSidedDirection(SharedRise):
     >>> two_sided_direction(a, b)
     (tensor([[0.7000, 0.3000]]),)
     """
+
+    depends_on_units = True
 
     def weights(self, here: Knot, there: Knot) -> Tensors:
         """Both ends' shares of squared gradient, added."""

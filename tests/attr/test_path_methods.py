@@ -7,7 +7,15 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import nn
 
-from captum_ext.attr import IDGI, BlurIG, Configured, GuidedIG, PathAttribution, path_of
+from captum_ext.attr import (
+    IDGI,
+    AlignedContribution,
+    BlurIG,
+    Configured,
+    GuidedIG,
+    PathAttribution,
+    path_of,
+)
 from captum_ext.evaluation import evaluate
 from captum_ext.path import BlurPath, EqualRise, StraightLine, important_direction, trapezoid
 
@@ -255,3 +263,21 @@ def test_evaluate_tells_of_one_step_once_a_method():
         warnings.resetwarnings()
         evaluate(_saturated, table, methods, ["deletion"], batch_size=1, seed=0)
     assert len([one for one in said if "one of the 13 equal steps" in str(one.message)]) == 1
+
+
+def test_a_table_in_units_of_many_orders_is_warned_of():
+    weights = torch.tensor([[1.0, 1e-3, 1.0, 1e3, 1.0, 1e-3, 2.0, 1e3]])
+    table = torch.rand(5, 8, generator=torch.Generator().manual_seed(0)) / weights
+
+    def model(x):
+        return (weights * x).sum(1)
+
+    with pytest.warns(UserWarning, match="IDGI: columns move by amounts.*standardize"):
+        IDGI(IntegratedGradients(model)).attribute(table, n_steps=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        IDGI(IntegratedGradients(lambda x: x.sum(1))).attribute(table * weights, n_steps=3)
+        AlignedContribution(IntegratedGradients(model)).attribute(table, n_steps=3)
+        # A column that is nearly always 0 says nothing of units.
+        sparse = torch.cat([table * weights, torch.full((5, 1), 1e-6)], 1)
+        IDGI(IntegratedGradients(lambda x: x.sum(1))).attribute(sparse, n_steps=3)
