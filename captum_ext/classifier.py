@@ -382,10 +382,33 @@ def is_right(forward_func: Any, answer: Tensor, target: int) -> bool:
     """
     classifier = _classifier_of(forward_func)
     kind = "softmax" if classifier is None else classifier.activation
-    exclusive = kind == "softmax" or (classifier is not None and classifier.both_classes)
+    exclusive = kind == "softmax" or _are_complements(classifier, answer)
     if not exclusive and (kind == "sigmoid" or abs(float(answer.cpu().double().sum()) - 1) > 1e-2):
         return bool(answer[target] >= 0.5)
     return bool(answer[target] >= answer.max())
+
+
+def may_have_several(forward_func: Any, answer: Tensor) -> bool:
+    """Whether an example may be of several classes: the model says that none excludes another.
+
+    So it does as an `ImageClassifier` of another activation than a softmax, unless its two
+    classes are one number and what it lacks to 1.
+
+    >>> may_have_several(nn.Sigmoid(), torch.tensor([0.7, 0.9]))
+    False
+    >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5], activation="sigmoid")
+    >>> may_have_several(net, torch.tensor([0.7, 0.9]))
+    True
+    """
+    classifier = _classifier_of(forward_func)
+    exclusive = classifier is None or classifier.activation == "softmax"
+    return not (exclusive or _are_complements(classifier, answer))
+
+
+def _are_complements(classifier: ImageClassifier | None, answer: Tensor) -> bool:
+    """Whether a row of two classes came of one number: two logits of labels sum to anything."""
+    both = classifier is not None and classifier.both_classes
+    return both and abs(float(answer.cpu().double().sum()) - 1) < 1e-5
 
 
 def _classifier_of(forward_func: Any) -> ImageClassifier | None:

@@ -13,10 +13,11 @@ from torch import nn
 
 from captum_ext._launch import is_first, launcher
 from captum_ext._text import printable
+from captum_ext.classifier import ImageClassifier
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
-from captum_ext.cli.inputs.labels import Classes, from_csv, from_folders, target_of
+from captum_ext.cli.inputs.labels import Classes, Label, from_csv, from_folders, target_of
 from captum_ext.cli.inputs.maps import Kept, register_maps, write_maps
 from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, predict
@@ -106,19 +107,32 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     files, notes = listed.files, [*listed.notes, *annotations.notes]
     known, remarks = assigned(files, annotations.of, "--annotations")
     notes += remarks
-    labels: dict[str, int] = {} if output is None else dict.fromkeys(files, output)
+    labels: dict[str, Label] = {} if output is None else dict.fromkeys(files, output)
     if settings.labels is not None:
-        said = from_csv(settings.labels, classes, files)
+        several = isinstance(model, ImageClassifier) and model.activation != "softmax"
+        said = from_csv(settings.labels, classes, files, several)
         labels, remarks = assigned(files, said, "--labels")
         notes += remarks
+        if settings.save_maps or settings.map_files:
+            _require_one(labels)
     elif output is None and not any(a.label is not None for a in known.values()):
-        labels = from_folders(files, classes)
+        labels = {**from_folders(files, classes)}
     if settings.limit is not None and settings.limit < len(files):
         # Spread out: a folder is often sorted by class or source.
         files = [files[k * len(files) // settings.limit] for k in range(settings.limit)]
     for note in notes:
         say(note)
     return Folder(folder, files, labels, known, reader), notes
+
+
+def _require_one(labels: Mapping[str, Label]) -> None:
+    """Raises CallError for an image of several classes, each of which has a map of its own."""
+    for name, label in labels.items():
+        if isinstance(label, tuple):
+            raise CallError(
+                f"--save-maps and --maps have one map of an image, but --labels gives {name!r} the "
+                f"classes {', '.join(map(str, label))}."
+            )
 
 
 def _classes(model: nn.Module, data: Folder, answers: str) -> Classes:
@@ -198,7 +212,7 @@ def _kept(settings: Evaluate, found: Evaluation, kept: Kept) -> dict[Path, Any]:
             file,
             [kept.of(one.position, method) for one in rows],
             [names[one.position] for one in rows],
-            [one.target for one in rows],
+            [one.pairs[0][0] for one in rows],
             {"method": method, "how": found.settings["methods"][method], **_shared(found)},
         )
 

@@ -311,7 +311,10 @@ class Evaluate(Settings):
         "a folder; sub-folders may name classes", positional=True, type=path, metavar="IMAGES"
     )
     labels: Path | None = _option(
-        "lines of image path, class (number or name)", None, type=path, metavar="CSV"
+        "lines of image path, class (number or name; with ; between several)",
+        None,
+        type=path,
+        metavar="CSV",
     )
     annotations: Path | None = _option(
         "where objects are: JSON (images with file, boxes_xyxy or mask, expected_class; or "

@@ -13,6 +13,7 @@ from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.cost import shared_walk
 from captum_ext.evaluation.export import write_csv, write_parquet
 from captum_ext.evaluation.report.sentences import (
+    on_classes,
     on_few,
     on_labels,
     on_scores,
@@ -45,7 +46,8 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
         lines += _lines(found, labels, [*part], score)
     lines += _lines(found, labels, [*COSTS], _cost)
     lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
-    lines += [*filter(None, [on_labels(found), on_scores(found)]), *sentences(found, labels)]
+    said = [on_labels(found), on_classes(found), on_scores(found)]
+    lines += [*filter(None, said), *sentences(found, labels)]
     lines += on_few(found, against)
     if len(found.methods) > 1:
         lines += ["", *_compared(found, labels, against)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -128,6 +128,36 @@ class Filling:
         for name, parts in self.lists.items():
             setattr(self.metric, name, _joined(parts))
         return self.metric
+
+
+def one_after_another(states: Sequence[State]) -> State:
+    """The rows of several readings as those of one; what is no list is the first's."""
+    return {
+        name: [part for state in states for part in state[name]]
+        if isinstance(value, list)
+        else value
+        for name, value in states[0].items()
+    }
+
+
+def averaged(state: State, n: int) -> State:
+    """The mean of ``n`` rows as one; it is nan, with the first reason, where one of them is.
+
+    >>> state = {"y": [torch.tensor([1.0, 3.0])], "codes": [torch.tensor([0, 2])]}
+    >>> averaged(state, 2)
+    {'y': [tensor([2.])], 'codes': [tensor([2])]}
+    """
+    return {
+        name: [_mean(torch.cat(value).view(n, -1))] if isinstance(value, list) else value
+        for name, value in state.items()
+    }
+
+
+def _mean(rows: Tensor) -> Tensor:
+    if rows.is_floating_point():
+        return rows.mean(0)
+    # Reasons, by code: 0 is none.
+    return rows.gather(0, (rows != 0).int().argmax(0)[None])[0]
 
 
 _PARTS_AT_MOST = 4096

@@ -21,7 +21,7 @@ from torchmetrics import Metric
 from captum_ext._moved import called_elsewhere
 from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
-from captum_ext.evaluation.readings import Filling, unpack
+from captum_ext.evaluation.readings import Filling, averaged, unpack
 from captum_ext.evaluation.settings import protocol_of
 from captum_ext.evaluation.store.database import Result, Seen
 from captum_ext.metrics.base.compare import (
@@ -34,7 +34,7 @@ from captum_ext.metrics.base.compare import (
 from captum_ext.metrics.base.standing import Standing, standing
 from captum_ext.viz.scores import curve_figure
 
-_COSTS = ("seconds", "forwards", "gradients")
+COSTS = ("seconds", "forwards", "gradients")
 NO_RESULT, NO_NUMBER = "not reached", "value not a number"
 
 
@@ -119,19 +119,24 @@ class Evaluation:
         self._results = {(r.position, r.method): r for r in results}
         self._read: dict[tuple[int, str], tuple[str, ...]] = {}
         self.metrics: dict[str, dict[str, Metric]] = {name: {} for name in metrics}
-        """The filled metrics, by metric and method."""
+        """The filled metrics, by metric and method; of an image of several classes their mean."""
+        self._by_class: dict[str, dict[str, Metric]] = {name: {} for name in metrics}
         for method in methods:
             for name, metric in self._filled(method).items():
                 self.metrics[name][method] = metric
+            for name, metric in self._filled(method, by_class=True).items() if self.n_pairs else ():
+                self._by_class[name][method] = metric
 
-    def _filled(self, method: str) -> dict[str, Metric]:
+    def _filled(self, method: str, by_class: bool = False) -> dict[str, Metric]:
+        sizes = {one.position: 1 if by_class else len(one.pairs) for one in self.kept}
         filling = {name: Filling(metric) for name, metric in self._metrics.items()}
         for result in self._of(method):
             states = unpack(result.states)
             self._read[result.position, method] = tuple(states)
             for name, one in filling.items():
                 if self.leaders[name] in states:
-                    one.add(states[self.leaders[name]])
+                    state, n = states[self.leaders[name]], sizes[result.position]
+                    one.add(averaged(state, n) if n > 1 else state)
         return {name: one.done() for name, one in filling.items()}
 
     def name_of(self, position: int) -> str:
@@ -190,7 +195,7 @@ class Evaluation:
             record[f"{column}_low"], record[f"{column}_high"] = self._interval(column, method)
             record[f"{column}_n"] = self.counts[column][method].n
         done = [r for r in self._of(method) if "" not in json.loads(r.reasons)]
-        for cost in _COSTS:
+        for cost in COSTS:
             total = math.fsum(getattr(r, cost) for r in done)
             record[cost] = total / len(done) if done else float("nan")
         record["n_examples"] = len(done)
@@ -246,7 +251,11 @@ class Evaluation:
 
         Columns of metrics that are defined for a whole data set alone are left out.
         """
-        found = {column: {m: self._values(column, m) for m in self.methods}
+        return self._all_values()
+
+    def _all_values(self, by_class: bool = False) -> dict[str, dict[str, Tensor]]:
+        """`values`, or those of each class of the examples, one after the other."""
+        found = {column: {m: self._values(column, m, by_class) for m in self.methods}
                  for column in self.columns}  # fmt: skip
         return {
             column: {m: v for m, v in by_method.items() if v is not None}
@@ -254,10 +263,11 @@ class Evaluation:
             if all(v is not None for v in by_method.values())
         }
 
-    def _values(self, column: str, method: str) -> Tensor | None:
+    def _values(self, column: str, method: str, by_class: bool) -> Tensor | None:
         name, key = self.columns[column]
+        metrics = self._by_class if by_class else self.metrics
         try:
-            values = getattr(self.metrics[name][method], "per_example", None)
+            values = getattr(metrics[name][method], "per_example", None)
         except ValueError:
             # Defined for a whole data set alone, as AIC and SIC of the preset "idgi".
             return None
@@ -265,11 +275,12 @@ class Evaluation:
             values = values.get(key)
         if not isinstance(values, Tensor) or values.dim() != 1:
             return None
-        read = [k for k, one in enumerate(self.kept)
-                if self.leaders[name] in self._read.get((one.position, method), ())]  # fmt: skip
+        rows = [one.position for one in self.kept for _ in (one.pairs if by_class else "1")]
+        read = [k for k, position in enumerate(rows)
+                if self.leaders[name] in self._read.get((position, method), ())]  # fmt: skip
         if len(read) != len(values):
             return None
-        whole = torch.full((len(self.kept),), torch.nan, dtype=torch.float64)
+        whole = torch.full((len(rows),), torch.nan, dtype=torch.float64)
         whole[read] = values.detach().cpu().double()
         return whole
 
@@ -364,23 +375,40 @@ class Evaluation:
 
     @cached_property
     def per_example(self) -> list[dict[str, Any]]:
-        """A record for every kept example and method: its values and costs."""
-        records = []
-        for k, one in enumerate(self.kept):
-            for method in self.methods:
-                result = self._results.get((one.position, method))
-                if result is not None:
-                    values = {c: float(v[method][k]) for c, v in self.values.items()}
-                    costs = {cost: getattr(result, cost) for cost in _COSTS}
-                    about = {"example": self.name_of(one.position), "target": one.target,
-                             self.answers: one.probability, "method": method}  # fmt: skip
-                    records.append({**about, **values, **costs})
+        """A record for every kept example, class of it and method: its values and costs.
+
+        What an example's classes cost is shared out evenly.
+        """
+        columns = self._all_values(by_class=True) if self.n_pairs else self.values
+        records, k = [], 0
+        for one in self.kept:
+            results = {m: self._results.get((one.position, m)) for m in self.methods}
+            for target, answer in one.pairs:
+                for method, result in results.items():
+                    if result is not None:
+                        about = {"example": self.name_of(one.position), "target": target,
+                                 self.answers: answer, "method": method}  # fmt: skip
+                        values = {c: float(v[method][k]) for c, v in columns.items()}
+                        costs = {cost: getattr(result, cost) / len(one.pairs) for cost in COSTS}
+                        records.append({**about, **values, **costs})
+                k += 1
         return records
+
+    @property
+    def n_pairs(self) -> int:
+        """How many classes of images are explained; 0 where no image has several labels."""
+        several = any(one.labeled > 1 for one in self.kept)
+        return sum(len(one.pairs) for one in self.kept) if several else 0
+
+    @property
+    def n_pairs_left_out(self) -> int:
+        """How many labels of kept examples are left out, as their class is not predicted."""
+        return sum(max(one.labeled, 1) - len(one.pairs) for one in self.kept)
 
     @cached_property
     def costs(self) -> dict[str, dict[str, float]]:
         """Seconds and model evaluations per example, by method."""
-        return {r["method"]: {cost: r[cost] for cost in _COSTS} for r in self.records}
+        return {r["method"]: {cost: r[cost] for cost in COSTS} for r in self.records}
 
     @cached_property
     def excluded(self) -> list[dict[str, Any]]:
@@ -424,6 +452,8 @@ class Evaluation:
     def as_dict(self, against: str | None = None) -> dict[str, Any]:
         """Everything but per-example values, for JSON; nan is None."""
         reference = against or self.methods[0]
+        counted = {"pairs": self.n_pairs, "pairs_left_out": self.n_pairs_left_out}
+        pairs = counted if self.n_pairs else {}
         return plain(
             {
                 "table": self.records,
@@ -451,7 +481,7 @@ class Evaluation:
                     for name, by_method in self.curves.items()
                 },
                 "examples": {"seen": len(self.seen), "kept": len(self.kept),
-                             "unlabeled": self.n_unlabeled},
+                             "unlabeled": self.n_unlabeled, **pairs},
                 "excluded": {
                     "examples": self.reasons,
                     "methods": self.unsuited,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,17 @@ from captum_ext.evaluation.data.examples import (
 )
 from captum_ext.evaluation.data.failures import stop_unless_its_own
 from captum_ext.evaluation.data.given import batched
-from captum_ext.evaluation.data.items import Columns, check_columns
+from captum_ext.evaluation.data.items import Columns, Labels, check_columns
 from captum_ext.evaluation.data.screening import Screened, screen
-from captum_ext.evaluation.readings import empty_copy, flat, pack, read
-from captum_ext.evaluation.result import Evaluation
+from captum_ext.evaluation.readings import (
+    empty_copy,
+    flat,
+    one_after_another,
+    pack,
+    read,
+    unpack,
+)
+from captum_ext.evaluation.result import COSTS, Evaluation
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Result, Seen, Store, opened
 from captum_ext.metrics.base.asked_once import asked_once
@@ -51,6 +60,7 @@ from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
 
 UNLABELED = ("predict", "skip")
 SCORE = "score"
+NO_MEAN = "it has no mean over an image's classes"
 Keep = Callable[[int, str, Any], Any]
 """Is given an example's position, a method's name and the map."""
 Progress = Callable[[str, int, int], Any]
@@ -93,7 +103,9 @@ def evaluate(
             ``mask``, ``baselines``, ``feature_mask`` and ``additional_forward_args``; or a
             DataLoader or other iterable of batches of them, in an order that does not change.
             What goes with the inputs is given to methods and metrics that take it. A target is
-            the number of a class or one-hot; None is no label, see ``unlabeled``. Data that can
+            the number of a class; or, of a multi-label model, a list of numbers or a tensor of 0
+            and 1 for every class: each is explained and scored by itself, and the example's value
+            is the mean over them. None is no label, see ``unlabeled``. Data that can
             be indexed is read only where something is to be done, and an item that raises OSError
             or ValueError is excluded. All processes get the same data.
         methods: attribution methods of ``forward_func`` by name, or names of the command, as
@@ -115,7 +127,8 @@ def evaluate(
         columns: the keys of dicts of other keys, such as a data set of Hugging Face's
             ("pixel_values", "labels"): of inputs and target, or of inputs, target and mask; or a
             dict from the names above to theirs, several of them for a tuple.
-        only_correct: leaves out, and counts, examples that the model gets wrong.
+        only_correct: leaves out, and counts, examples that the model gets wrong; of several
+            classes those whose probability is below .5.
         unlabeled: of examples without a label "predict" explains the class that the model
             predicts, and counts them in `Evaluation.n_unlabeled`; "skip" leaves them out.
         reading: what the model's answers are: class scores, of which one is "probability"; or
@@ -126,12 +139,14 @@ def evaluate(
         settings: anything else that decides the numbers: a folder is only resumed with the same,
             and the report shows it.
         progress: is told of every group of a method.
-        keep: is given the position, the method's name and the map of every example before its
-            result is stored; in a run that goes on, of those alone that are still to be made.
+        keep: is given the position, the method's name and the map of every example (of several
+            classes each, in their order) before its result is stored; in a run that goes on, of
+            those alone that are still to be made.
 
     Raises:
-        ValueError, TypeError: if an argument doesn't fit, or ``out`` holds another run, or a file
-            that no run wrote.
+        ValueError, TypeError: if an argument doesn't fit, an example has several classes and the
+            model doesn't say that it may, or ``out`` holds another run, or a file that no run
+            wrote.
         OSError: if results can't be written; what was written is kept.
         RuntimeError, MemoryError: if memory, a device or the disk of the data fails; what was
             written is kept, and the same call goes on.
@@ -192,6 +207,10 @@ def evaluate(
         return found
 
 
+_Pairs = tuple[tuple[int, int | None], ...]
+"""Positions of examples, each with a class."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """What happens to a group of examples."""
@@ -211,9 +230,7 @@ class _Job:
     """What methods warned of so far."""
     lacking: list[str] = field(default_factory=list)
     """Methods that the group at hand still lacks."""
-    brought: dict[tuple[str, tuple[int, ...]], tuple[list[Inputs], Cost]] = field(
-        default_factory=dict
-    )
+    brought: dict[tuple[str, _Pairs], tuple[list[Inputs], Cost]] = field(default_factory=dict)
     """Maps of the group at hand that the walk of another method brought, by method and examples."""
 
     def sharing(self, name: str) -> list[str]:
@@ -279,9 +296,13 @@ def _seen(one: Screened) -> Seen:
     example = one.example
     given = example.given
     picture = _picture(thumbnail, given.inputs[0]) if given and given.bare else None
+    several = len(one.classes) > 1
+    n_labels = len(labels.classes) if isinstance(labels := example.target, Labels) else 1
     return Seen(
-        example.position, example.digest, _in_store(one.target), one.prediction, one.probability,
-        one.reason, picture, example.target is not None,
+        example.position, example.digest,
+        json.dumps(one.classes) if several else _in_store(one.target), one.prediction,
+        json.dumps(one.probabilities) if several else one.probability,
+        one.reason, picture, 0 if labels is None else n_labels,
     )  # fmt: skip
 
 
@@ -300,14 +321,38 @@ def _picture(draw: Callable[[Tensor], bytes | None], tensor: Tensor) -> bytes | 
 
 
 def _results(job: _Job, name: str, screened: list[Screened]) -> list[Result]:
-    kept = [one for one in screened if one.reason is None]
+    kept = [pair for one in screened if one.reason is None for pair in one.pairs]
     kinds = {one.given.kind for one in kept if one.given}
     # Images of different sizes can't be one batch.
-    batches = [kept] if len(kinds) == 1 else [[one] for one in kept]
+    size = len(screened) if len(kinds) == 1 else 1
+    batches = [kept[k : k + size] for k in range(0, len(kept), size)]
     # Not over methods: what a batch holds may change an answer's last bit, and a run that was
     # killed between two methods ends with the same numbers.
     with asked_once(job.metrics.values()):
-        return [result for batch in batches for result in _explained(job, name, batch)]
+        found = [result for batch in batches for result in _explained(job, name, batch)]
+    return [_of_all([*pairs]) for _, pairs in groupby(found, lambda result: result.position)]
+
+
+def _of_all(pairs: list[Result]) -> Result:
+    """The result of an example: of each of its classes a row, what they cost summed."""
+    if len(pairs) == 1:
+        return pairs[0]
+    reasons: dict[str, str] = {}
+    for one in pairs:
+        reasons = {**json.loads(one.reasons), **reasons}
+    if "" in reasons:
+        # A method that fails for one class has none of the others' mean.
+        reasons = {"": reasons[""]}
+    found = [unpack(one.states) for one in pairs]
+    names = [name for name in found[0] if all(name in states for states in found)]
+    rows = {name: one_after_another([states[name] for states in found]) for name in names}
+    costs = [math.fsum(getattr(one, cost) for one in pairs) for cost in COSTS]
+    packed = pack({} if "" in reasons else rows)
+    seconds, forwards, gradients = costs
+    return replace(
+        pairs[0], seconds=seconds, forwards=forwards, gradients=gradients,
+        reasons=json.dumps(reasons), states=packed,
+    )  # fmt: skip
 
 
 def _explained(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]:
@@ -344,7 +389,7 @@ def _one_by_one(job: _Job, name: str, batch: list[Screened]) -> Iterator[Result]
 
 def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[list[Inputs], Cost]:
     """The maps, which the walk of another method may have brought, and what the walk took."""
-    examples = tuple(one.example.position for one in batch)
+    examples = tuple((one.example.position, one.target) for one in batch)
     if (name, examples) not in job.brought:
         together = job.sharing(name)
         try:
@@ -353,7 +398,7 @@ def _attribute(job: _Job, name: str, batch: list[Screened]) -> tuple[list[Inputs
             # One of them may spoil it for all.
             if len(together) == 1:
                 raise
-            stop_unless_its_own(error, f"{name} of example {examples[0]}")
+            stop_unless_its_own(error, f"{name} of example {examples[0][0]}")
             together = [name]
             maps, cost = _attribute_all(job, together, batch)
         for one, credit in zip(together, maps, strict=True):
@@ -430,6 +475,9 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
         job.keep(one.example.position, name, credit)
     states, reasons = {}, {}
     for key, metric in job.metrics.items():
+        if len(one.classes) > 1 and not getattr(metric, "averages_rows", False):
+            reasons[key] = NO_MEAN
+            continue
         try:
             state = read(metric, offered)
             pack({key: state})

@@ -234,6 +234,7 @@ class Localization(TableMetric):
     """
 
     REASONS = NoScore
+    averages_rows = True
     higher_is_better = None
 
     def __init__(

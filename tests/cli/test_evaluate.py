@@ -262,6 +262,27 @@ def test_images_without_label_are_left_out_where_others_have_one(folder, capsys)
     assert results("other")["examples"]["unlabeled"] == 4
 
 
+def test_labels_of_several_classes_are_scored_each_and_refused_under_a_softmax(folder, capsys):
+    Path("labels.csv").write_text("0.png,cat;ant\n1,bee\n1,dog\n2.png,ant\n")
+    said = refused(capsys, "--labels", "labels.csv")
+    assert "line 1: '0.png' has the classes 2 and 0; keep one of them, as those of --model" in said
+    made = FACTORY.replace("transforms.Compose(steps))", 'transforms.Compose(steps), "sigmoid")')
+    assert made != FACTORY
+    Path("labeled.py").write_text(made)
+    options = ("--model", "labeled.py:classifier", "--labels", "labels.csv", "--all-images")
+    assert evaluate(*options) == 0
+    assert "3 images have 5 labels" in capsys.readouterr().out
+    assert results()["examples"] == {
+        "seen": 5, "kept": 3, "unlabeled": 0, "pairs": 5, "pairs_left_out": 0}  # fmt: skip
+    pairs = [(row["example"], row["target"]) for row in rows_of("out")[::2]]
+    assert pairs == [("0.png", "0"), ("0.png", "2"), ("1.png", "1"), ("1.png", "3"), ("2.png", "0")]
+    before = scores()
+    assert evaluate(*options) == 0
+    assert scores() == before
+    said = refused(capsys, *options, "--save-maps", "maps", out="other")
+    assert "one map of an image, but --labels gives '0.png' the classes 0, 2" in said
+
+
 def test_only_correctly_classified_images_are_kept_unless_asked(folder):
     Path("labels.csv").write_text("file,class\n" + "".join(f"{k}.png,bee\n" for k in range(5)))
     assert evaluate("--labels", "labels.csv", "--all-images", out="all") == 0

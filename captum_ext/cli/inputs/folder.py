@@ -16,6 +16,7 @@ from torch import Tensor
 
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotations import Annotation
+from captum_ext.cli.inputs.labels import Label
 from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
 from captum_ext.cli.options import require_folder
 from captum_ext.evaluation.store.folder import ForeignFileError, ResultFolder
@@ -140,7 +141,7 @@ def _stem(file: str) -> str:
     return PurePath(file).with_suffix("").as_posix()
 
 
-class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
+class Folder(Sequence[tuple[Tensor, "Label | None", "Tensor | None"]]):
     """Images by position: the tensor the model takes, the class, and the annotated region.
 
     An item with a fault of its own raises ValueError with the reason; if the disk fails, or a
@@ -158,7 +159,7 @@ class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
         self,
         folder: Path,
         files: Sequence[str],
-        labels: Mapping[str, int],
+        labels: Mapping[str, Label],
         annotations: Mapping[str, Annotation],
         reader: Reader,
     ) -> None:
@@ -186,8 +187,8 @@ class Folder(Sequence[tuple[Tensor, "int | None", "Tensor | None"]]):
         except CallError as error:
             raise ValueError(str(error)) from error
 
-    def target(self, name: str) -> int | None:
-        """The class of an image, if it is known."""
+    def target(self, name: str) -> Label | None:
+        """The class of an image, or several, if it is known."""
         annotation = self.annotations.get(name)
         return self.labels.get(name, annotation.label if annotation else None)
 

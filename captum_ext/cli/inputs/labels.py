@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 from torch import nn
 
@@ -13,6 +14,9 @@ from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.inputs.pictures import SUFFIXES
 from captum_ext.cli.options import PROBABILITY, SCORE
+
+Label: TypeAlias = int | tuple[int, ...]
+"""The class of an image, or several of a multi-label model."""
 
 
 class Classes:
@@ -85,18 +89,23 @@ def target_of(said: str | None, classes: Classes, answers: str = PROBABILITY) ->
     return number
 
 
-def from_csv(file: Path, classes: Classes, images: Iterable[str]) -> dict[str, int]:
+def from_csv(
+    file: Path, classes: Classes, images: Iterable[str], several: bool = False
+) -> dict[str, Label]:
     """Classes by image: lines of path (relative to the folder) and class, with or without a head.
 
-    The first line is a head if it names neither a class of the model nor an image.
+    The first line is a head if it names neither a class of the model nor an image. An image of
+    several classes has a line for each, or one with ``;`` between them.
 
     Args:
         file: the CSV.
         classes: the model's.
         images: the folder's, by path.
+        several: whether an image may be of several classes.
 
     Raises:
-        CallError: if the file can't be read, a class is not the model's, or an image has two.
+        CallError: if the file can't be read, a class is not the model's, or an image has two
+            and may not.
     """
     try:
         # Names of files need not be UTF-8.
@@ -105,25 +114,37 @@ def from_csv(file: Path, classes: Classes, images: Iterable[str]) -> dict[str, i
             rows = [(reader.line_num, row) for row in reader if any(row)]
     except (OSError, csv.Error) as error:
         raise CallError(f"--labels {file} can't be read: {error}.") from error
-    labels: dict[str, int] = {}
+    labels: dict[str, list[int]] = {}
     lines: dict[str, int] = {}
     for k, (line, row) in enumerate(rows):
         name = Path(row[0].strip()).as_posix()
-        number = classes.number(row[1]) if len(row) > 1 else None
-        if number is None:
+        numbers = _numbers(row[1], classes) if len(row) > 1 else []
+        if not numbers:
             if k == 0 and len(row) > 1 and not _is_image(name, images):
                 continue
             raise CallError(
                 f"--labels {file}, line {line}: needs an image's path and one of the model's "
                 f"{len(classes.names)} classes, but got {','.join(row)[:80]!r}."
             )
-        if labels.setdefault(name, number) != number:
+        found = labels.setdefault(name, [])
+        found += [k for k in dict.fromkeys(numbers) if k not in found]
+        first = lines.setdefault(name, line)
+        if len(found) > 1 and not several:
+            where = f"line {line}" if first == line else f"lines {first} and {line}"
             raise CallError(
-                f"--labels {file}, lines {lines[name]} and {line}: {name!r} has the classes "
-                f"{labels[name]} and {number}; keep one of them."
+                f"--labels {file}, {where}: {name!r} has the classes "
+                f"{found[0]} and {found[1]}; keep one of them, as those of --model exclude one "
+                "another; of a multi-label model say it: --activation sigmoid."
             )
-        lines.setdefault(name, line)
-    return labels
+    return {n: found[0] if len(found) == 1 else tuple(sorted(found)) for n, found in labels.items()}
+
+
+def _numbers(said: str, classes: Classes) -> list[int]:
+    """The classes that a cell names; none if one of them is no class."""
+    whole = classes.number(said)
+    # The name of a class may have a semicolon.
+    found = [whole] if whole is not None else [classes.number(one) for one in said.split(";")]
+    return [] if None in found else [k for k in found if k is not None]
 
 
 def _is_image(name: str, images: Iterable[str]) -> bool:

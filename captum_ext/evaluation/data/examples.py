@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from captum_ext._text import reason
 from captum_ext.evaluation.data.failures import stop_unless_its_own
 from captum_ext.evaluation.data.given import Given, digest
-from captum_ext.evaluation.data.items import Columns, parts_of
+from captum_ext.evaluation.data.items import Columns, Target, parts_of
 
 Data: TypeAlias = Iterable[Any]
 
@@ -26,8 +26,8 @@ class Example:
     Args:
         position: counts from 0.
         given: what the model is given; None where it can't be read.
-        target: the class to explain; None leaves it to the model's prediction. Beside a model of
-            scores any number.
+        target: the class to explain, or several; None leaves it to the model's prediction. Beside a
+            model of scores any number.
         mask: the annotated region, (H, W), if there is one.
         failure: why nothing is given.
         word: what its inputs are called: an "image", or "inputs".
@@ -36,7 +36,7 @@ class Example:
 
     position: int
     given: Given | None
-    target: int | float | None = None
+    target: Target = None
     mask: Tensor | None = None
     failure: str | None = None
     word: str = "image"
@@ -175,9 +175,22 @@ def _singles(data: Data) -> Iterator[Any]:
         whole_batch = isinstance(data, DataLoader) and data.batch_size is not None
         if whole_batch or (isinstance(parts[0], Tensor) and parts[0].dim() == 4):
             columns = [[None] * len(parts[0]) if part is None else part for part in parts]
+            _require_unmixed(columns)
             yield from zip(*columns, strict=True)
         else:
             yield item
+
+
+def _require_unmixed(columns: Sequence[Any]) -> None:
+    """Raises TypeError for targets of a batch that hold what is of several examples in one."""
+    n = len(columns[0])
+    for part in columns[1:2]:
+        if isinstance(part, list | tuple) and any(_has_rows(one, n) for one in part):
+            # What a DataLoader makes of lists of classes looks like one vector for each example.
+            raise TypeError(
+                f"`data` yields batches with targets as a list of {len(part)} tensors: give those "
+                "of several classes as one tensor (N, classes) of 0 and 1, or the data set itself."
+            )
 
 
 def _split(value: Any, n: int) -> list[Any]:

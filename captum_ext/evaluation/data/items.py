@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,11 +17,27 @@ Columns: TypeAlias = Sequence[str] | Mapping[str, "str | Sequence[str]"] | None
 KEYS = ("inputs", "target", "mask", *MORE)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """The classes of one example, each explained and scored by itself.
+
+    Args:
+        classes: their numbers, rising.
+        of: how many classes there are, where a vector of 0 and 1 says it.
+    """
+
+    classes: tuple[int, ...]
+    of: int | None = None
+
+
+Target: TypeAlias = int | float | Labels | None
+
+
 class Parts(NamedTuple):
     """An item, read: what the model is given, the target and the annotated region."""
 
     given: Given
-    target: int | float | None
+    target: Target
     mask: Tensor | None
 
 
@@ -146,11 +164,13 @@ def _of_tuple(position: int, item: Any, scores: bool) -> Parts:
     return Parts(Given((image.detach(),)), _class(position, image, target, scores), mask)
 
 
-def _class(position: int, first: Tensor, target: Any, scores: bool) -> int | float | None:
+def _class(position: int, first: Tensor, target: Any, scores: bool) -> Target:
     if target is None:
         return None
+    if isinstance(target, list | tuple):
+        return _listed(position, target)
     if getattr(target, "ndim", 0) == 1 and len(target) != 1 and first.dim() <= 3:
-        return _one_hot(position, torch.as_tensor(target))
+        return _hot(position, torch.as_tensor(target))
     if isinstance(target, Tensor) and target.numel() != 1:
         raise TypeError(
             f"`data` holds examples where it can be indexed, but item {position} is a batch: give "
@@ -170,11 +190,24 @@ def _class(position: int, first: Tensor, target: Any, scores: bool) -> int | flo
     )
 
 
-def _one_hot(position: int, target: Tensor) -> int:
-    """The class of a one-hot vector."""
-    if int((target != 0).sum()) == 1 and int((target == 1).sum()) == 1:
-        return int(target.int().argmax())
-    raise TypeError(
-        f"`data` holds the number of a class beside each input, or a vector with a single 1, but "
-        f"that of item {position} is a vector of {len(target)}: {target.tolist()!r:.60}."
-    )
+def _hot(position: int, target: Tensor) -> Labels:
+    """The classes at which a vector is 1."""
+    if not bool(((target == 0) | (target == 1)).all()):
+        raise TypeError(
+            "`data` holds several classes of an input as a vector of 0 and 1, or as a list of "
+            f"their numbers, but that of item {position} is a vector of {len(target)}: "
+            f"{target.tolist()!r:.60}."
+        )
+    return Labels(tuple(target.nonzero().flatten().tolist()), len(target))
+
+
+def _listed(position: int, target: Sequence[Any]) -> int | Labels:
+    """The classes whose numbers are listed; one alone is as a number."""
+    numbers = [int(k) for k in target if isinstance(k, Integral) and not isinstance(k, bool)]
+    # A vector of 0 and 1 that comes as a list would name its classes twice.
+    if len({*numbers}) != len(target):
+        raise TypeError(
+            f"`data` holds several classes of an input as a list of different numbers, or as a "
+            f"tensor of 0 and 1, but that of item {position} is {target!r:.60}."
+        )
+    return numbers[0] if len(numbers) == 1 else Labels(tuple(sorted(numbers)))

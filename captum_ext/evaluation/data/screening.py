@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -12,10 +12,16 @@ from torch import Tensor, nn
 from captum_ext._tensors import require_scores
 from captum_ext._text import reason
 from captum_ext._typing import Forward
-from captum_ext.classifier import is_right, outside_unit, require_unit_images
+from captum_ext.classifier import (
+    is_right,
+    may_have_several,
+    outside_unit,
+    require_unit_images,
+)
 from captum_ext.evaluation.data.examples import Example
 from captum_ext.evaluation.data.failures import stop_unless_its_own
 from captum_ext.evaluation.data.given import Given, batched
+from captum_ext.evaluation.data.items import Labels
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Screened:
     """An example with its class and the model's answer; ``reason`` is why it is left out.
 
     ``given`` lies where the model is; it is the example's own where that is left out early.
+    ``classes`` and ``probabilities`` are those of an example of several classes.
     """
 
     example: Example
@@ -31,6 +38,13 @@ class Screened:
     prediction: int | None
     probability: float | None
     reason: str | None
+    classes: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+
+    @property
+    def pairs(self) -> list[Screened]:
+        """Itself with each of its classes as the one to explain."""
+        return [replace(self, target=k) for k in self.classes] or [self]
 
 
 def screen(
@@ -82,12 +96,14 @@ def _screen(
             "`forward_func` must return one row of class scores per image; one score per example, "
             'as of a regression, is for reading="score".'
         )
+    if isinstance(example.target, Labels) and not (scores and answer.shape[1] == 1):
+        return _several(forward_func, example, given, answer[0], only_correct, scores)
     if scores:
         return _scored(example, given, answer[0])
     if not answer.isfinite().all():
         return _out(example, given, "the model answers nan or inf")
     prediction = int(answer[0].argmax())
-    target = prediction if example.target is None else int(example.target)
+    target = prediction if example.target is None else int(example.target)  # type: ignore[arg-type]
     n_classes = answer.shape[1]
     if not 0 <= target < n_classes:
         unfit = f"its class {target} is not one of the model's {n_classes}"
@@ -133,6 +149,50 @@ def _scored(example: Example, given: Given, answer: Tensor) -> Screened:
         said = "has no number" if target is None else f"is {target}"
         return _out(example, given, f"the output to explain {said}, and the model has {n}")
     return _of_answer(example, given, answer, target, answer[target])
+
+
+def _several(
+    forward_func: Forward,
+    example: Example,
+    given: Given,
+    answer: Tensor,
+    only_correct: bool,
+    scores: bool,
+) -> Screened:
+    """An example of several classes, of which the right ones are explained; or of none."""
+    labels, n = example.target, len(answer)
+    assert isinstance(labels, Labels), "other targets are one class"
+    if not answer.isfinite().all():
+        return _out(example, given, "the model answers nan or inf")
+    if not labels.classes:
+        return _out(example, given, "no label")
+    if labels.of not in (None, n):
+        return _out(example, given, f"its vector is of {labels.of} classes, the model's are {n}")
+    unknown = [k for k in labels.classes if not 0 <= k < n]
+    if unknown:
+        return _out(example, given, f"its class {unknown[0]} is not one of the model's {n}")
+    if not scores and len(labels.classes) > 1 and not may_have_several(forward_func, answer):
+        raise ValueError(
+            f"`data` gives example {example.position} the classes {[*labels.classes]}, but "
+            "those of `forward_func` exclude one another, as far as it says: several are for an "
+            '`ImageClassifier` with activation="sigmoid", or None where it gives probabilities '
+            "itself."
+        )
+    several = len(labels.classes) > 1
+    kept = tuple(
+        k
+        for k in labels.classes
+        if not only_correct or (answer[k] >= 0.5 if several else is_right(forward_func, answer, k))
+    )
+    prediction = None if scores else int(answer.argmax())
+    if not kept:
+        first = labels.classes[0]
+        return Screened(
+            example, given, first, prediction, float(answer[first]), "not classified correctly"
+        )
+    found = tuple(float(answer[k]) for k in kept)
+    more = (kept, found) if len(kept) > 1 else ()
+    return Screened(example, given, kept[0], prediction, found[0], None, *more)
 
 
 def _of_answer(

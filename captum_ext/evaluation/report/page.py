@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from captum_ext.evaluation.report.sentences import (
+    on_classes,
     on_few,
     on_labels,
     on_scores,
@@ -76,7 +77,7 @@ def write_report(
 def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[str, Any]:
     """What the template shows, in plain values: it escapes all of them but the style."""
     first = _primary(found)
-    said = on_labels(found)
+    said = "; ".join(filter(None, [on_labels(found), on_classes(found)]))
     n = len(found.excluded)
     return {
         # Our own file: nothing to escape.

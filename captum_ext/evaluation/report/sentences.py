@@ -91,6 +91,23 @@ def on_labels(found: Evaluation, what: str = "images") -> str:
     return f"{who} label: explained is the class that the model predicts"
 
 
+def on_classes(found: Evaluation, what: str = "image") -> str:
+    """Says what stands for an example of several classes; nothing where none has several.
+
+    >>> from types import SimpleNamespace
+    >>> on_classes(SimpleNamespace(kept=[1, 2], n_pairs=5, n_pairs_left_out=0))
+    "2 images have 5 labels, each explained and scored by itself: an image's value is their mean"
+    """
+    if not found.n_pairs:
+        return ""
+    n, lost = len(found.kept), found.n_pairs_left_out
+    without = f"; {lost} more are left out, as the model does not predict them" if lost else ""
+    return (
+        f"{n} {what}s have {found.n_pairs} labels, each explained and scored by itself: an "
+        f"{what}'s value is their mean{without}"
+    )
+
+
 def _text(found: Evaluation, count: Count, n_seen: int, what: str) -> str:
     own = {r: n - found.reasons.get(r, 0) for r, n in count.reasons.items()}
     said = ", ".join(f"{n} x {reason}" for reason, n in own.items() if n)

@@ -63,18 +63,27 @@ class About:
 class Seen:
     """An example as it was met.
 
-    ``reason`` says why it is left out, None that it isn't; ``labeled`` whether its data has a
-    class, which is the model's prediction otherwise.
+    ``reason`` says why it is left out, None that it isn't; ``labeled`` how many classes its data
+    has, of which 0 leaves it to the model's prediction. Of several classes that are explained
+    ``target`` and ``probability`` are lists, as JSON.
     """
 
     position: int
     digest: str
-    target: int | None
+    target: int | str | None
     prediction: int | None
-    probability: float | None
+    probability: float | str | None
     reason: str | None
     picture: bytes | None
-    labeled: bool = True
+    labeled: int = 1
+
+    @property
+    def pairs(self) -> list[tuple[int | None, float | None]]:
+        """The classes that are explained, each with its probability."""
+        if not isinstance(self.target, str):
+            assert not isinstance(self.probability, str), "a list beside one class"
+            return [(self.target, self.probability)]
+        return [*zip(json.loads(self.target), json.loads(str(self.probability)), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class ExampleMetric(OpenMetric):
     full_state_update: bool | None = False
     REASONS: ClassVar[type[Reason] | tuple[str, ...]] = ()
     """Why an example may be undefined, by code - 1; 0 is defined."""
+    averages_rows: bool = False
+    """Whether the mean of what is kept of several examples has the mean of their values.
+
+    Only then `captum_ext.evaluation.evaluate` can give an image of several classes one value.
+    """
 
     codes: list[Tensor]
     identity: Tensor

@@ -133,6 +133,11 @@ class _PerturbationMetric(CurveMetric):
         self.n_feature_masks += 0 if feature_mask is None else len(codes)
 
     @property
+    def averages_rows(self) -> bool:  # type: ignore[override]
+        """Whether curves of one example have one x, so that the mean curve has the mean area."""
+        return self._how.unit == "features"
+
+    @property
     def plot_lower_bound(self) -> float | None:  # type: ignore[override]
         """Where probabilities end; scores go anywhere."""
         return 0.0 if self._how.reading == "probability" else None

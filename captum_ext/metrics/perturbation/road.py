@@ -74,6 +74,7 @@ class ROAD(CurveMetric):
     """
 
     REASONS = NoAnswer
+    averages_rows = True
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
     y: list[Tensor]

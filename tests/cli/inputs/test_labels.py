@@ -9,10 +9,10 @@ CLASSES = Classes(["ant", "bee", "cat", "dog"])
 IMAGES = ["a.png", "b.png", "sub/c.jpg"]
 
 
-def labels(text, tmp_path, classes=CLASSES):
+def labels(text, tmp_path, classes=CLASSES, several=False):
     file = tmp_path / "labels.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return from_csv(file, classes, IMAGES)
+    return from_csv(file, classes, IMAGES, several)
 
 
 @pytest.mark.parametrize("head", ["", "file,class\n", "image,label,split\n", "\ufeffpath,class\n"])
@@ -33,6 +33,21 @@ def test_the_same_twice_is_once_and_a_contradiction_names_both_lines(tmp_path):
     assert labels("a.png,ant\na.png,0\n", tmp_path) == {"a.png": 0}
     with pytest.raises(CallError, match=r"lines 2 and 5: 'a.png' has the classes 0 and 1"):
         labels("file,class\na.png,ant\n\nb.png,cat\n./a.png,bee\n", tmp_path)
+
+
+def test_several_classes_stand_in_lines_or_with_semicolons_between_them(tmp_path):
+    text = "file,class\na.png,cat\nb.png,dog;ant; dog\na.png,1\nsub/c.jpg,bee\n./a.png,cat\n"
+    found = {"a.png": (1, 2), "b.png": (0, 3), "sub/c.jpg": 1}
+    assert labels(text, tmp_path, several=True) == found
+    with pytest.raises(CallError, match=r"line 3: 'b.png' has the classes 3 and 0; keep one"):
+        labels(text, tmp_path)
+    for wrong in ("ant;brid", "ant;", ";"):
+        with pytest.raises(CallError, match="line 1: needs an image's path"):
+            labels(f"a.png,{wrong}\n", tmp_path, several=True)
+
+
+def test_a_semicolon_in_the_name_of_a_class_is_its_own(tmp_path):
+    assert labels("a.png,x;y\n", tmp_path, Classes(["x", "y", "x;y"]), True) == {"a.png": 2}
 
 
 def test_names_that_are_not_utf_8_are_paths_as_the_system_has_them(tmp_path):

@@ -237,7 +237,10 @@ def test_exported_models_work_as_modules_and_are_refused_as_programs(tmp_path):
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        ((torch.zeros(3, 8, 8), torch.ones(5)), r"or a vector with a single 1.*a vector of 5"),
+        (
+            (torch.zeros(3, 8, 8), torch.full((5,), 2)),
+            r"a vector of 0 and 1, or as a list.*a vector of 5",
+        ),
         ((torch.zeros(3, 8, 8), 1, "a.png"), "third entry.*is str: leave it out.*`names`"),
         ((torch.zeros(3, 8, 8), 1, object()), "third entry.*give a tensor"),
         ((torch.zeros(3, 8, 8), "cat"), "the number of a class.*'cat'"),

@@ -357,7 +357,7 @@ def test_a_regression_is_read_as_scores(shape):
         ({"image": torch.ones(3, 4, 4)}, "say with `columns=`"),
         ({"inputs": "text"}, r"without a batch dimension, but got \(str\)"),
         ({"inputs": torch.ones(3), "baselines": object()}, "the baselines of item 0 is a object"),
-        ({"inputs": torch.ones(3), "target": torch.tensor([1, 1, 0])}, "a vector with a single 1"),
+        ({"inputs": torch.ones(3), "target": torch.tensor([1, 2, 0])}, "a vector of 0 and 1"),
         ({"inputs": torch.ones(3), "target": "dog"}, "the number of a class"),
     ],
 )

@@ -1,0 +1,278 @@
+"""Images of several classes: each class explained and scored, one value for an image."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients, Saliency
+from torch import nn
+from torch.utils.data import DataLoader
+
+from captum_ext import ImageClassifier
+from captum_ext.attr import Configured
+from captum_ext.evaluation import evaluate, write_report
+from captum_ext.metrics import AIC, ROAD, Deletion, Insertion, Localization
+
+N_CLASSES = 5
+CLASSES = [(0, 3), (1,), (2, 3, 4), (0, 1), (4,), (1, 2, 3), (0, 4)]
+
+
+class Net(nn.Module):
+    def __init__(self, n=N_CLASSES):
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.register_buffer("w", torch.randn(n, 3 * 12 * 12, generator=generator))
+
+    def forward(self, x):
+        return torch.tanh(x.flatten(1) - 0.5) @ self.w.T / 4
+
+
+def classifier(activation="sigmoid", **more):
+    return ImageClassifier(Net(**more).eval(), [0.0] * 3, [1.0] * 3, activation=activation)
+
+
+def image(k):
+    return torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(10 + k))
+
+
+def mask(k):
+    found = torch.zeros(12, 12)
+    found[k % 4 : 6, 2:7] = 1
+    return found
+
+
+def hot(classes, n=N_CLASSES):
+    return torch.zeros(n).index_fill(0, torch.tensor(classes, dtype=torch.long), 1)
+
+
+def items(form=hot):
+    return [(image(k), form(classes), mask(k)) for k, classes in enumerate(CLASSES)]
+
+
+def methods(model):
+    return {"ig": Configured(IntegratedGradients(model), n_steps=4), "saliency": Saliency(model)}
+
+
+def metrics(model):
+    return {
+        "insertion": Insertion(model, n_steps=3),
+        "deletion": Deletion(model, n_steps=3, relative=True),
+        "road": ROAD(model, percentages=[30, 60], reading="probability"),
+        "localization": Localization(),
+    }
+
+
+def run(data=None, model=None, measured=metrics, **options):
+    model = model or classifier()
+    how = {"batch_size": 3, "seed": 0, **options}
+    return evaluate(
+        model, items() if data is None else data, methods(model), measured(model), **how
+    )
+
+
+def curve_alone(model):
+    return {"insertion": Insertion(model, n_steps=3)}
+
+
+def without_time(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def by_hand(model, name, k, target):
+    """What each metric says of one class of an image."""
+    x = image(k)[None]
+    method = IntegratedGradients(model) if name == "ig" else Saliency(model)
+    maps = method.attribute(x, target=target, **({"n_steps": 4} if name == "ig" else {}))
+    found = {}
+    for key, metric in metrics(model).items():
+        if key == "localization":
+            metric.update(maps, mask(k)[None])
+            found |= {score: float(v[0]) for score, v in metric.per_example.items()}
+        else:
+            metric.update(x, maps, target=target)
+            found[key] = float(metric.per_example[0])
+    return found
+
+
+def test_an_image_has_the_mean_over_its_classes_and_each_class_a_row():
+    model, found = classifier(), run()
+    rows = {(row["example"], row["target"], row["method"]): row for row in found.per_example}
+    assert len(rows) == len(found.per_example) == 2 * sum(map(len, CLASSES))
+    for name in ("ig", "saliency"):
+        for k, classes in enumerate(CLASSES):
+            alone = {target: by_hand(model, name, k, target) for target in classes}
+            for target, scores in alone.items():
+                row = rows[str(k), target, name]
+                answer = model(image(k)[None])[0, target].item()
+                assert row["probability"] == pytest.approx(answer, abs=1e-6)
+                assert {c: row[c] for c in scores} == pytest.approx(scores, abs=1e-6, nan_ok=True)
+            for column in found.columns:
+                mean = np.mean([scores[column] for scores in alone.values()])
+                value = float(found.values[column][name][k])
+                assert value == pytest.approx(mean, abs=1e-6, nan_ok=True)
+    record = found.records[0]
+    assert record["insertion"] == pytest.approx(float(found.values["insertion"]["ig"].mean()))
+    assert record["gradients"] == pytest.approx(4 * sum(map(len, CLASSES)) / len(CLASSES))
+    area = found.curves["insertion"]["ig"].area()
+    assert float(area[0]) == pytest.approx(record["insertion"])
+
+
+def test_images_are_what_intervals_and_tests_count():
+    found = run()
+    n = len(CLASSES)
+    assert all(row["insertion_n"] == row["n_examples"] == n for row in found.records)
+    assert found.significance("ig")["insertion"]["saliency"].n == n
+    assert found.counts["insertion"]["ig"].n == n
+    twice = run([(image(k), hot(CLASSES[k][:1])) for k in range(n)], measured=curve_alone)
+    assert twice.n_pairs == 0
+    metric = found.metrics["insertion"]["ig"]
+    assert [*map(float, metric.interval())] == [
+        found.records[0]["insertion_low"], found.records[0]["insertion_high"]]  # fmt: skip
+
+
+def test_how_many_pairs_and_images_is_said(tmp_path):
+    found = run(measured=curve_alone)
+    n = sum(map(len, CLASSES))
+    assert found.as_dict()["examples"] == {
+        "seen": 7, "kept": 7, "unlabeled": 0, "pairs": n, "pairs_left_out": 0}  # fmt: skip
+    write_report(found, tmp_path / "report.html")
+    assert f"7 images have {n} labels" in (tmp_path / "report.html").read_text()
+    found.to_csv(tmp_path / "each.csv", per_example=True)
+    with (tmp_path / "each.csv").open() as file:
+        assert len([*csv.DictReader(file)]) == 2 * n
+
+
+def test_lists_arrays_batches_and_dicts_are_the_same():
+    named = [{"inputs": x, "target": target, "mask": m} for x, target, m in items()]
+    forms = (items(), items(list), items(lambda classes: hot(classes).numpy() > 0), named,
+             DataLoader(items(), batch_size=4), DataLoader(named, batch_size=4))  # fmt: skip
+    found = [without_time(run(form, measured=curve_alone).per_example) for form in forms]
+    assert len(found[0]) == 2 * sum(map(len, CLASSES))
+    assert all(rows == found[0] for rows in found)
+
+
+def test_methods_that_share_a_walk_have_the_map_of_each_class():
+    model = classifier()
+    found = [
+        evaluate(model, items(), ["ig", "idgi-ig"], curve_alone(model), batch_size=size, seed=0)
+        for size in (1, 3)
+    ]
+    one, three = ([row["insertion"] for row in each.per_example] for each in found)
+    assert one == pytest.approx(three, abs=1e-5)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_numbers(tmp_path):
+    def stop(what, done, of):
+        if done == 3:
+            raise StoppedError
+
+    whole = run()
+    with pytest.raises(StoppedError):
+        run(out=tmp_path, progress=stop)
+    resumed = run(out=tmp_path)
+    assert without_time(resumed.records) == without_time(whole.records)
+    assert without_time(resumed.per_example) == without_time(whole.per_example)
+    other = items()
+    other[2] = (image(2), hot((2, 3)), mask(2))
+    with pytest.raises(ValueError, match="the target of example 2 has changed"):
+        run(other, out=tmp_path)
+
+
+def test_only_predicted_classes_are_kept_and_the_others_counted():
+    model = classifier()
+    found = run(only_correct=True)
+    answers = torch.cat([model(image(k)[None]) for k in range(len(CLASSES))])
+    right = [[c for c in classes if answers[k, c] >= 0.5] for k, classes in enumerate(CLASSES)]
+    assert any(0 < len(one) < len(all_) for one, all_ in zip(right, CLASSES, strict=True))
+    kept = [k for k, one in enumerate(right) if one]
+    assert [one.position for one in found.kept] == kept
+    assert [[target for target, _ in one.pairs] for one in found.kept] == [right[k] for k in kept]
+    assert found.n_pairs == sum(map(len, right))
+    assert found.n_pairs_left_out == sum(len(CLASSES[k]) - len(right[k]) for k in kept)
+    assert found.reasons.get("not classified correctly", 0) == len(CLASSES) - len(kept)
+
+
+def test_no_label_and_labels_that_are_not_the_models_are_reasons():
+    data = [(image(0), hot([])), (image(1), hot([1, 2], 4)), (image(2), [1, 9]),
+            (image(3), hot([0, 1]))]  # fmt: skip
+    found = run(data, measured=curve_alone)
+    assert [one.reason for one in found.seen] == [
+        "no label",
+        "its vector is of 4 classes, the model's are 5",
+        "its class 9 is not one of the model's 5",
+        None,
+    ]
+
+
+def test_a_class_without_a_value_leaves_its_image_without_one():
+    # The map of a class that no pixel moves has no positive attribution.
+    model = classifier()
+    model.model.w[3] = 0
+    found = run(model=model, measured=lambda model: {"localization": Localization()})
+    energy = found.values["energy"]["saliency"]
+    assert [bool(v) for v in energy.isnan()] == [3 in classes for classes in CLASSES]
+    assert found.counts["energy"]["saliency"].reasons == {"no positive attribution": 3}
+
+
+def test_a_metric_without_a_value_of_each_image_says_so():
+    data = [(image(0), [0, 1]), (image(1), [2])]
+    found = run(data, measured=lambda model: {"aic": AIC(model), **curve_alone(model)})
+    reasons = {(row["example"], row["metric"]): row["reason"] for row in found.excluded}
+    assert reasons["0", "aic"] == "it has no mean over an image's classes"
+    assert ("1", "aic") not in reasons
+    assert found.records[0]["insertion_n"] == 2
+
+
+@pytest.mark.parametrize(
+    "model", [classifier("softmax"), nn.Sequential(Net(), nn.Sigmoid()).eval()]
+)
+def test_classes_that_exclude_one_another_are_refused(model):
+    with pytest.raises(ValueError, match=r"example 0 the classes .*exclude one another"):
+        run(model=model)
+
+
+def test_two_logits_are_two_labels_and_one_is_not():
+    def model(n):
+        net = Net(n).eval()
+        return ImageClassifier(net, [0.0] * 3, [1.0] * 3, ["cat", "dog"], activation="sigmoid")
+
+    found = run([(image(0), [0, 1])], model(2), measured=curve_alone)
+    assert found.n_pairs == 2
+    with pytest.raises(ValueError, match="exclude one another"):
+        run([(image(0), [0, 1])], model(1))
+
+
+def test_several_outputs_of_scores():
+    def scores(x):
+        return torch.stack([x.mean((1, 2, 3)), -x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1)
+
+    found = evaluate(scores, [(image(k), [0, 2]) for k in range(2)], ["saliency"], ["insertion"],
+                     batch_size=2, seed=0, reading="score")  # fmt: skip
+    assert [row["target"] for row in found.per_example] == [0, 2, 0, 2]
+    assert found.per_example[1]["score"] == pytest.approx(float(image(0).amax()))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ([0, 1, 0, 1], "a list of different numbers"),
+        ([True, False], "a list of different numbers"),
+        ((torch.tensor(0), torch.tensor(1)), "a list of different numbers"),
+        (torch.tensor([0.5, 1.0]), "a vector of 0 and 1"),
+        (torch.tensor([3, 4]), "a vector of 0 and 1"),
+    ],
+)
+def test_targets_that_may_mean_two_things_are_refused(target, words):
+    with pytest.raises(TypeError, match=words):
+        run([(image(0), target)])
+
+
+def test_lists_that_a_loader_has_mixed_are_refused():
+    loader = DataLoader([(image(k), [k, k + 1]) for k in range(2)], batch_size=2)
+    with pytest.raises(TypeError, match=r"one tensor \(N, classes\) of 0 and 1"):
+        run(loader)
