@@ -120,6 +120,7 @@ def groups(
     Raises:
         RunStoppedError: if more than the item fails: its folder, a device, memory.
 
+    >>> import torch
     >>> images = [(torch.zeros(3, 2, 2), k) for k in range(5)]
     >>> [[e.target for e in group] for group in groups(images, 2, lambda k: k != 1)]
     [[0, 1], [4]]
