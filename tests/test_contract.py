@@ -133,6 +133,6 @@ def test_names_are_the_papers():
     names = {case.name for case in CASES.values()}
     assert names == {
         "AlignedContribution", "BlurIG", "GuidedIG", "IDGI", "PathAttribution", "I-GOS", "iGOS+",
-        "iGOS++", "Mask", "RISE", "Grad-CAM", "Guided Grad-CAM", "Integrated Gradients",
-        "Occlusion", "Saliency", "Expected IDGI", "Layer IDGI",
+        "iGOS++", "Mask", "RISE", "Grad-CAM", "Guided Backpropagation", "Guided Grad-CAM",
+        "Integrated Gradients", "Occlusion", "Saliency", "Expected IDGI", "Layer IDGI",
     }  # fmt: skip
