@@ -67,9 +67,9 @@ def run(settings: Explain) -> None:
     results = {name: {**lost, **found}[name] for name in labels}
     missing = {n: r.problem if r.attributions is None else None for n, r in results.items()}
     require_maps(missing)
-    for name, result in found.items():
+    for method, result in found.items():
         if result.problem is not None:
-            say(f"{name} fails: {result.problem}")
+            say(f"{method} fails: {result.problem}")
     walks = steps_told(made, settings)
     table = [result.record(name) for name, result in results.items()]
     heading = f"{name} ({kind} {target}), {letter} = {value:.3f}"

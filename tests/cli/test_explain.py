@@ -472,7 +472,10 @@ def test_a_page_holds_every_map_with_the_scores_of_the_table(folder):
     text = (folder / "figure.html").read_text(encoding="utf-8")
     (held,) = re.findall(r'id="held">(.*)</script>', text)
     maps = json.loads(held)["maps"]
-    table = json.loads((folder / "t.json").read_text())["table"]
+    told = json.loads((folder / "t.json").read_text())
+    table, target = told["table"], told["target"]
+    assert target["name"] == "abcd"[target["class"]]
+    assert f"<h1>{target['name']} (class {target['class']}), p = " in text
     assert [one["label"] for one in maps] == ["IG", "Blur IG", "Gradient"]
     for one, row in zip(maps, table, strict=True):
         for name, curve in one["curves"].items():
