@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from captum_ext.cli import main
+from tests import processes
 
 ROOT = Path(__file__).parents[2]
 FACTORY = """
@@ -400,27 +401,24 @@ def command(*more):
     return ["evaluate", "images", *QUICK, "--steps", "30", "--group", "1", *more]
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
 def test_a_killed_run_goes_on_to_the_same_numbers_bit_for_bit(folder):
-    for k in range(5, 40):
+    for k in range(5, 16):
         picture(k).save(f"images/{k}.png")
     whole = command("--out", "whole")
     assert main(whole) == 0
     part = command("--out", "part")
-    process = subprocess.Popen([sys.executable, "-m", "captum_ext", *part], env=environment())
+    process = processes.command(part)
     store = Path("part/part-00000.sqlite")
     until = time.monotonic() + 240
     # However slowly a busy machine starts it; a run that ends by itself is no longer waited for.
-    while process.poll() is None and time.monotonic() < until:
+    while process.is_alive() and time.monotonic() < until:
         time.sleep(0.02)
         if store.exists() and done(store) >= 3:
             break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 3 <= done(store) < 80
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert 3 <= done(store) < 32
     assert not Path("part/results.json").exists()
     assert main(part) == 0
     assert scores("part") == scores("whole")
@@ -443,8 +441,9 @@ def done(store):
 def test_torchrun_gives_the_numbers_of_one_process(folder):
     assert main(command("--out", "one")) == 0
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [*run, "-m", "captum_ext", *command("--out", "two")], env=environment(), check=True
+        [*run, "-m", "captum_ext", *command("--out", "two")], env=environment, check=True
     )
     assert scores("two") == scores("one")
     assert len(list(Path("two").glob("part-*.sqlite"))) == 2
@@ -475,12 +474,12 @@ def test_the_process_that_fails_says_why_and_no_other_does(folder):
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     arguments = [*command("--out", "out"), "--model", "mine.py:failing"]
     both = [
-        subprocess.Popen([sys.executable, "-m", "captum_ext", *arguments], stderr=subprocess.PIPE,
-                         env={**environment(), **shared, "RANK": rank}, text=True)
-        for rank in "01"
-    ]  # fmt: skip
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [1, 1]
+        processes.command(arguments, {**shared, "RANK": rank}, said=f"{rank}.txt") for rank in "01"
+    ]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [1, 1]
+    said = [Path(f"{rank}.txt").read_text() for rank in "01"]
     assert said[1].count("captum-ext: the run stopped at ") == 1
     assert "as CUDA error: an illegal memory access" in said[1]
     assert "gloo" not in said[0]

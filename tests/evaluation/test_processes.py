@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from captum_ext.evaluation import evaluate
+from tests import processes
 from tests.conftest import small_net
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
@@ -38,7 +39,7 @@ def spawn(size, folder, out=None, n=7, dies=False):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(work, (size, port, folder, out, n, dies), nprocs=size)
+    processes.together(work, (size, port, folder, out, n, dies), size)
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(size)]
 
 

@@ -2,9 +2,7 @@
 
 import functools
 import json
-import os
 import random
-import subprocess
 import sys
 from collections import deque
 from pathlib import Path
@@ -23,8 +21,7 @@ from captum_ext.evaluation.settings import about
 from captum_ext.evaluation.store.folder import OtherRunError
 from captum_ext.evaluation.store.identity import Identity
 from captum_ext.metrics import Insertion, Localization
-
-ROOT = Path(__file__).parents[3]
+from tests import processes
 
 
 class Net(nn.Module):
@@ -276,24 +273,20 @@ def test_a_model_that_holds_itself_is_read_once():
     assert Identity().of(net) == Identity().of(net)
 
 
-SCRIPT = """
-import json, sys
-import torch
-from tests.evaluation.store.test_identity import parts
-from captum_ext.evaluation.settings import about
-run = parts()
-what = about(run["forward_func"], run["data"], run["methods"], run["metrics"], 2, 0, False, None)
-print(json.dumps(what.content, sort_keys=True))
-"""
-
-
-def test_another_process_says_the_same():
+def say(to):
     run = parts()
     what = about(
         run["forward_func"], run["data"], run["methods"], run["metrics"], 2, 0, False, None
     )
-    said = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, check=True, capture_output=True, text=True,
-        env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
-    ).stdout  # fmt: skip
-    assert json.loads(said) == json.loads(json.dumps(what.content))
+    to.write_text(json.dumps([hash("word"), what.content]))
+
+
+def test_another_process_says_the_same(tmp_path):
+    processes.start(say, tmp_path / "there.json").join()
+    say(tmp_path / "here.json")
+    (a, there), (b, here) = (
+        json.loads((tmp_path / f"{place}.json").read_text()) for place in ("there", "here")
+    )
+    assert there == here
+    # Another order of sets changes nothing.
+    assert a != b

@@ -3,7 +3,6 @@
 import socket
 
 import torch
-import torch.multiprocessing as mp
 from captum.attr import Saliency
 from torch import distributed, nn
 
@@ -15,6 +14,7 @@ from captum_ext.metrics import (
     ParameterRandomization,
     information_metrics,
 )
+from tests import processes
 
 # How many of the 8 examples the first process sees: uneven shards, and an empty rank.
 CUTS = (5, 8)
@@ -87,4 +87,4 @@ def test_two_processes_give_the_value_of_one():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # A failed process raises here, with its traceback.
-    mp.spawn(work, (port, summaries(slice(0, 8))), nprocs=2)
+    processes.together(work, (port, summaries(slice(0, 8))), 2)
