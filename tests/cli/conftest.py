@@ -89,6 +89,24 @@ def picture(seed, size=28):
 
 
 @pytest.fixture
+def drawn():
+    """For tests that look at a figure: it is drawn."""
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(request, monkeypatch):
+    """Figures are made, but saved empty and small: drawing them is half of a command's time."""
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+    if "drawn" not in request.fixturenames:
+        empty = Figure(figsize=(1, 1))
+        monkeypatch.setattr(
+            Figure, "savefig", lambda _, to, **how: real(empty, to, **{**how, "dpi": 9})
+        )
+
+
+@pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(FACTORY)

@@ -91,6 +91,8 @@ def refused(capsys, *arguments, **options):
     return [line for line in said.splitlines() if line.startswith("captum-ext:")][-1]
 
 
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("drawn")
 def test_a_folder_becomes_tables_curves_and_a_page(folder, capsys):
     assert evaluate() == 0
     printed = capsys.readouterr().out
@@ -490,6 +492,8 @@ def sanity(*arguments, image="images"):
     return main(["sanity", image, *QUICK, *arguments])
 
 
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("drawn")
 def test_sanity_writes_the_cascade_and_its_table(folder, capsys):
     # Fewer images have no interval.
     picture(5).save("images/5.png")

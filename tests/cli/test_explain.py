@@ -85,6 +85,7 @@ def test_what_restores_and_halves_the_score_is_read_off_the_curves():
     assert "top 50% of pixels restores 90% of the score; hiding the top 25% halves it." in said
 
 
+@pytest.mark.usefixtures("drawn")
 def test_explain_writes_a_table_a_figure_and_json(folder, capsys):
     assert explain("--out", "figure.png", "--json", "table.json") == 0
     printed = capsys.readouterr().out
@@ -150,6 +151,7 @@ def test_no_frame_is_asked_for_twice_and_curves_share_calls(folder, monkeypatch)
     assert len(calls) == 2
 
 
+@pytest.mark.usefixtures("drawn")
 def test_masks_show_their_history(folder):
     methods = "grad-cam,igos,igos++,mask,rise"
     assert explain("--methods", methods, "--history", "history.png", "--json", "t.json") == 0
@@ -306,6 +308,7 @@ def test_a_failed_run_leaves_the_earlier_figure(folder, monkeypatch):
     assert not list(folder.glob(".captum-ext-*"))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_without_arguments_coffee_is_an_espresso(folder, capsys):
     assert main(["explain", "--methods", "ig", "--steps", "3"]) == 0
     assert "explaining espresso (class 967" in capsys.readouterr().out

@@ -104,6 +104,7 @@ def test_figures_among_the_images_are_no_images(folder, capsys):
         assert capsys.readouterr().out.count("3 images") == 1
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_link_to_an_own_file_leads_to_the_new_one_and_stays(folder):
     assert explain("--out", "real.png") == 0
     before = Path("real.png").read_bytes()

@@ -91,6 +91,7 @@ def test_a_narrow_encoding_gets_escapes(folder, monkeypatch):
     assert rb"no \udcff UTF-8 \x1b[31m (class 3" in taken.getvalue()
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("target", ["0", "1", "2", "3"])
 def test_names_of_every_kind_are_drawn_letter_by_letter(target, folder):
     assert explain("--target", target, "--out", "figure.svg", "--methods", "saliency") == 0
