@@ -19,8 +19,8 @@ EfficientNet-Lite0 and {versions}.
 HEADS = {
     "methods": ("Methods", "{images} random images of {side} x {side}, {steps} steps on paths, "
                 "{masks} masks of RISE, 1 iteration of optimized masks."),
-    "metrics": ("Metrics", "{images} random images of {side} x {side}; SIC and randomization "
-                "1 image."),
+    "metrics": ("Metrics", "{images} random images of {side} x {side}; PAIR's protocol one "
+                "photograph, randomization 1 image."),
 }  # fmt: skip
 GROWTH = """## Growth
 
