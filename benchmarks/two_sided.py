@@ -50,7 +50,8 @@ FINEST = EqualRise(n_probes=64, floor=0.3, power=0.75)
 COMPARED = {
     "Blur IG": ("blur", "placed, power 0.5", "IG", "IG"),
     "IDGI over IG": ("straight", "placed, power 0.75", "IDGI, two-sided", "IDGI"),
-    "IDGI over Blur IG": ("blur", "placed, power 0.75", "IDGI, two-sided", "IDGI"),
+    "IDGI over Blur IG": ("blur", "placed, power 0.5", "IDGI", "IDGI"),
+    "IDGI over Blur IG, both ends": ("blur", "placed, power 0.75", "IDGI, two-sided", "IDGI"),
 }
 """What gets scores: a path, a placement, its rule, and the rule of the papers' equal steps."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from captum_ext._typing import Forward
 from captum_ext.attr.path_attribution import PathAttribution
 from captum_ext.path.blur import BlurPath
-from captum_ext.path.placement import Placement
+from captum_ext.path.placement import EQUAL_RISE, Placement
 from captum_ext.path.rules import trapezoid
 
 
@@ -17,10 +17,19 @@ class BlurIG(PathAttribution):
     the difference of neighboring blurred images times the mean of their gradients (a trapezoid
     sum of eq. 4), so that it adds up to the rise; it costs ``n_steps + 1`` gradients.
 
+    Where ``n_steps`` is None, 16 steps stand where the score changes (``EqualRise(power=0.5)``):
+    76 forward passes, a gradient counted as three, instead of 303 for the paper's 100 equal steps,
+    which are ``placement=even``. On 49 photographs that did not choose this, the mean (least)
+    cosine to the map of 960 equal steps is .980 (.912), where 96 equal ones give .938 (.867);
+    insertion and deletion differ from theirs by .0022 or less, with intervals around 0 (20
+    photographs; ``benchmarks/placement.py``, EfficientNet-Lite0). A number of steps that is given
+    means equal ones.
+
     Args:
         forward_func: the model or function to explain; takes images (N, C, height, width).
         max_sigma: the blur at the start in pixels, above 0.
-        placement: where the steps are; None for the paper's equal ones.
+        placement: where the steps are: `even` for the paper's equal ones, `EqualRise()`, or a
+            function as `Placement` describes it.
 
     >>> import torch
     >>> def brightness(images):
@@ -32,6 +41,7 @@ class BlurIG(PathAttribution):
     """
 
     default_steps: int = 100
+    default_placement: Placement | None = EQUAL_RISE
 
     def __init__(
         self,

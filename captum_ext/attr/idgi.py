@@ -61,6 +61,7 @@ class OverMethod(PathAttribution):
             placement = method.placement
         super().__init__(method.forward_func, path, self.over_rule, placement)
         self.default_steps = getattr(method, "default_steps", self.default_steps)
+        self.default_placement = getattr(method, "default_placement", self.default_placement)
 
 
 class IDGI(OverMethod):

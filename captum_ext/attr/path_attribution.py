@@ -36,7 +36,7 @@ class PathAttribution(GradientAttribution):
         path: from the baselines to the inputs.
         rule: `riemann`, `trapezoid`, `important_direction`, or a function of two knots.
         placement: where the knots of a `FixedPath` stand: `even`, `EqualRise()`, or a function as
-            `Placement` describes it. None: equal steps.
+            `Placement` describes it. None: equal steps, but along Blur IG's path.
 
     Raises:
         ValueError: for a placement on a path that finds its points itself.
@@ -54,6 +54,8 @@ class PathAttribution(GradientAttribution):
     """
 
     default_steps: int = 50
+    default_placement: Placement | None = None
+    """Where the steps are if neither ``placement`` nor ``n_steps`` says; None: equal steps."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class PathAttribution(GradientAttribution):
         return isinstance(self.path, FixedPath)
 
     def placed(self, placement: Placement | None) -> Self:
-        """The same method with its knots placed so, or None for equal steps.
+        """The same method with its knots placed so, or None for the method's own way.
 
         Raises:
             ValueError, TypeError: as for the argument ``placement``.
@@ -91,7 +93,8 @@ class PathAttribution(GradientAttribution):
 
     def steps(self, n_steps: int | None) -> tuple[Placement, int]:
         """The placement and the number of steps of a call with this ``n_steps``."""
-        placement = self.placement or even
+        own = self.default_placement if n_steps is None else None
+        placement = self.placement or own or even
         if n_steps is None:
             # What spends its steps where they pay needs fewer.
             n_steps = getattr(placement, "default_steps", self.default_steps)
@@ -162,8 +165,8 @@ class PathAttribution(GradientAttribution):
                 tuple of ints for all examples, or a list or 1-D tensor with one per example.
             additional_forward_args: further arguments of the model, one or a tuple; a tensor
                 with N rows follows its examples, all else is passed as it is.
-            n_steps: steps on the path, at least 1; None is the paper's number, or
-                the placement's.
+            n_steps: steps on the path, at least 1; None is the paper's number, or the
+                placement's. Along Blur IG's path None places them as `BlurIG` says.
             internal_batch_size: examples per model call. None lets the library choose: as many
                 as suit the device, never fewer than N. The result does not depend on it.
             return_convergence_delta: also return the completeness error.

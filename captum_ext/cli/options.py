@@ -34,6 +34,7 @@ LIBRARIES = ("torchvision", "timm", "hf")
 PROBABILITY, SCORE = ANSWERS = ("probability", "score")
 """What a model's numbers are."""
 PRECISIONS = ("float32", "bf16")
+OWN_PLACEMENT = "own"
 PLACED_STEPS = 16
 """What `--placement equal-rise` takes by itself, as `EqualRise` says."""
 # More can't be meant: a path of so many steps alone takes days.
@@ -140,9 +141,10 @@ class Settings:
     steps: int | None = _steps(EVEN_STEPS)
     placement: str = _option(
         "where the steps of paths are: even, as in the papers, or equal-rise, most of them where "
-        "the score changes, which 25 more forward passes find (default %(default)s)",
-        "even",
-        choices=lambda: [*PLACEMENTS],
+        "the score changes, which 25 more forward passes find; own, each method's own: even, but "
+        "along Blur IG's path equal-rise, where --steps is not given (default %(default)s)",
+        OWN_PLACEMENT,
+        choices=lambda: [OWN_PLACEMENT, *PLACEMENTS],
     )
     n_masks: int = _n_masks(4000)
     n_iter: int | None = _option(

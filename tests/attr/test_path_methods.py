@@ -17,7 +17,14 @@ from captum_ext.attr import (
     path_of,
 )
 from captum_ext.evaluation import evaluate
-from captum_ext.path import BlurPath, EqualRise, StraightLine, important_direction, trapezoid
+from captum_ext.path import (
+    BlurPath,
+    EqualRise,
+    StraightLine,
+    even,
+    important_direction,
+    trapezoid,
+)
 
 OVER = {
     "IG": IntegratedGradients,
@@ -210,6 +217,19 @@ def test_idgi_keeps_the_default_steps_of_its_method(model):
     assert IDGI(GuidedIG(model)).default_steps == 200
     assert IDGI(BlurIG(model)).default_steps == 100
     assert IDGI(IntegratedGradients(model)).default_steps == 50
+
+
+@pytest.mark.parametrize("make", [BlurIG, lambda f: IDGI(BlurIG(f))])
+def test_blur_ig_places_its_steps_unless_it_is_told_how_many(make, model):
+    method = make(model)
+    assert method.steps(None) == (EqualRise(power=0.5), 16)
+    assert method.steps(20) == (even, 20)
+    assert method.placed(even).steps(None) == (even, 100)
+    assert IDGI(IntegratedGradients(model)).steps(None) == (even, 50)
+
+
+def test_idgi_takes_equal_steps_over_a_blur_ig_that_takes_them(model):
+    assert IDGI(BlurIG(model, placement=even)).steps(None) == (even, 100)
 
 
 def test_the_important_direction_works_with_any_path(model, images):

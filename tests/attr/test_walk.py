@@ -78,7 +78,7 @@ def test_methods_share_no_walk_where_model_path_or_steps_differ(model, images):
 def test_without_n_steps_each_method_walks_its_own_number(model, images):
     watched = Watched(model)
     walk([BlurIG(watched), PathAttribution(watched, StraightLine())], images, target=0)
-    assert watched.gradients == 3 * (101 + 50)
+    assert watched.gradients == 3 * (17 + 50)
 
 
 @pytest.mark.parametrize("n_steps", [2, 50])

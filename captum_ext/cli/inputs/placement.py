@@ -8,8 +8,8 @@ from typing import Any
 from captum_ext._captum import Attribution
 from captum_ext.attr import Configured, MaskAttribution, PathAttribution
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.options import Settings
-from captum_ext.path import EqualRise, even
+from captum_ext.cli.options import OWN_PLACEMENT, Settings
+from captum_ext.path import EqualRise, Placement, even
 from captum_ext.registry import PLACEMENTS
 
 
@@ -20,19 +20,19 @@ def placed(
 
     One that says itself where its steps are keeps them.
     """
-    placement = PLACEMENTS[settings.placement]
+    placement = _asked_for(settings)
     if placement is even or not _is_free(method):
         return method, options
     # Without --steps the placement says how many it needs.
-    left_out = {"n_steps"} if settings.steps is None else set()
+    left_out = {"n_steps"} if settings.steps is None and _places(placement, method) else set()
     return method.placed(placement), {k: v for k, v in options.items() if k not in left_out}
 
 
 def require_placed(made: Mapping[str, Configured], settings: Settings) -> None:
     """Raises CallError if ``--placement`` changes nothing."""
-    placement = PLACEMENTS[settings.placement]
+    placement = _asked_for(settings)
     found = [getattr(method.method, "placement", None) for method in made.values()]
-    if placement is not even and placement not in found:
+    if placement not in (None, even) and placement not in found:
         raise CallError(
             f"--placement {settings.placement} is for methods whose path is known beforehand, such "
             f"as ig, blur-ig and IDGI over them, and --methods names none: leave it out."
@@ -48,7 +48,7 @@ def steps_told(made: Mapping[str, Configured], settings: Settings) -> list[str]:
     >>> steps_told(made, Settings(methods="blur-ig", placement="equal-rise"))
     ['a: 16 steps of equal rise.', 'b: 50 steps that the path finds itself.']
     """
-    if PLACEMENTS[settings.placement] is even:
+    if not any(_is_placed(method) for method in made.values()):
         return []
     told: dict[str, list[str]] = {}
     for name, method in made.items():
@@ -58,9 +58,26 @@ def steps_told(made: Mapping[str, Configured], settings: Settings) -> list[str]:
     return [f"{', '.join(names)}: {steps}." for steps, names in told.items()]
 
 
+def _asked_for(settings: Settings) -> Placement | None:
+    """What ``--placement`` says, None for each method's own."""
+    return None if settings.placement == OWN_PLACEMENT else PLACEMENTS[settings.placement]
+
+
+def _places(placement: Placement | None, method: PathAttribution) -> bool:
+    return placement is not None or method.default_placement is not None
+
+
 def _is_free(method: Attribution) -> bool:
     is_path = isinstance(method, PathAttribution)
     return is_path and method.takes_placement and method.placement is None
+
+
+def _is_placed(made: Configured) -> bool:
+    """Whether its steps are not those of its paper."""
+    method = made.method
+    if not isinstance(method, PathAttribution):
+        return False
+    return method.steps(made.options.get("n_steps"))[0] is not even
 
 
 def _steps_of(method: Attribution, options: Mapping[str, Any]) -> str | None:

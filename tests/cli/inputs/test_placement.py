@@ -49,12 +49,28 @@ def test_steps_that_are_asked_for_are_taken_under_any_placement(folder):
     assert [row["gradients"] for row in report("t.json")["table"]] == [2, 2]
 
 
-def test_even_steps_are_the_default_and_say_nothing(folder):
-    assert main(["explain", "photo.png", *MODEL, "--methods", "ig", "--json", "t.json"]) == 0
+@pytest.mark.parametrize("placement", ["own", "even"])
+def test_even_steps_say_nothing(placement, folder):
+    words = ["--methods", "ig", "--placement", placement, "--json", "t.json"]
+    assert main(["explain", "photo.png", *MODEL, *words]) == 0
     found = report("t.json")
     assert found["table"][0]["gradients"] == found["protocol"]["n_steps"] == 50
-    assert (found["protocol"]["placement"], found["protocol"]["walks"]) == ("even", [])
+    assert (found["protocol"]["placement"], found["protocol"]["walks"]) == (placement, [])
     assert Sanity().effort["n_steps"] == 20
+
+
+def test_by_default_steps_are_placed_on_the_path_of_blur_ig_alone(folder):
+    methods = ["--methods", "ig,blur-ig,idgi-blur-ig", "--json", "t.json"]
+    assert main(["explain", "photo.png", *MODEL, *methods]) == 0
+    found = report("t.json")
+    assert found["protocol"]["walks"] == [
+        "ig: 50 equal steps.",
+        f"blur-ig, idgi-blur-ig: {PLACED_STEPS} steps of equal rise.",
+    ]
+    assert [row["gradients"] for row in found["table"]][1:] == [PLACED_STEPS + 1] * 2
+    assert configured("blur-ig", len, Explain(methods="blur-ig", steps=7)).options["n_steps"] == 7
+    even_steps = configured("blur-ig", len, Explain(methods="blur-ig", placement="even"))
+    assert even_steps.options["n_steps"] == 50
 
 
 @pytest.mark.parametrize("methods", ["guided-ig", "saliency,idgi-guided-ig"])
@@ -75,7 +91,7 @@ def test_a_method_that_places_its_steps_itself_keeps_them():
 
 def test_a_run_goes_on_only_under_its_own_placement(folder, capsys):
     assert evaluate() == 0
-    assert report("out/results.json")["protocol"]["placement"] == "even"
+    assert report("out/results.json")["protocol"]["placement"] == "own"
     assert evaluate("--placement", "equal-rise") == 2
     assert "placement" in said(capsys)[-1]
     assert evaluate("--placement", "equal-rise", "--restart") == 0
