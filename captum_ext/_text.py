@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import traceback
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -109,6 +110,22 @@ def shortened(text: str, longest: int) -> str:
     ('IG', 'Guide…')
     """
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def wrapped(text: str, width: int = LINE) -> str:
+    """A text whose prose fits lines of so many letters; lines of tables stay as they are.
+
+    >>> print(wrapped("a sentence of words\\nname   0.500   0.250", 12))
+    a sentence
+    of words
+    name   0.500   0.250
+    """
+    return "\n".join(
+        line
+        if len(line) <= width or "  " in line.strip()
+        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def blocks(items: Sequence[_T], width: int, room: int) -> list[Sequence[_T]]:

@@ -8,9 +8,9 @@ from typing import Any, Generic, Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from captum_ext._captum import GradientAttribution, log_usage
+from captum_ext._progress import Work
 from captum_ext._tensors import format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, FeatureMask, Form, Forward, Target, Tensors
 from captum_ext.attr.start import Question, Start, StartLike
@@ -164,7 +164,7 @@ class MaskAttribution(GradientAttribution):
             seed: decides all that is random, whatever the global random state.
             max_forwards: most model evaluations per example, a gradient counted as three.
             internal_batch_size: rows per model call; None bounds memory.
-            show_progress: whether to show a bar with the current objective.
+            show_progress: a bar with the current objective on a terminal, lines in a file.
 
         Raises:
             ValueError: if the model gives nan or no gradient, the mask does not fit the inputs,
@@ -224,7 +224,7 @@ class MaskAttribution(GradientAttribution):
         begun = None if self.start is None else self.start.begun(problem, question)
         with (
             score.borrowed(),
-            tqdm(total=n_iter, desc=self.get_name(), disable=not show_progress) as bar,
+            Work(n_iter, "iterations", self.get_name(), shown=show_progress) as work,
         ):
 
             def progress(iteration: int, here: MaskState) -> None:
@@ -232,8 +232,8 @@ class MaskAttribution(GradientAttribution):
                     first.append(here)
                     _warn_of_logits(here)
                 if show_progress and here.value is not None:
-                    bar.set_postfix(objective=f"{here.value.mean().item():.4f}", refresh=False)
-                bar.update()
+                    work.tell(f"objective {here.value.mean().item():.4f}")
+                work.update()
 
             descent = descend(
                 problem,

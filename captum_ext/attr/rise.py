@@ -7,10 +7,10 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from captum_ext._captum import PerturbationAttribution, log_usage
 from captum_ext._memory import Halvable
+from captum_ext._progress import Work
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
@@ -123,7 +123,7 @@ class RISE(PerturbationAttribution):
             n_masks: masks drawn, the same for all examples.
             seed: decides the masks, whatever the global random state.
             perturbations_per_eval: masks of each example in one model call, at most 256.
-            show_progress: whether to show a bar.
+            show_progress: a bar on a terminal, a line now and then in a file.
             return_standard_error: whether to return the map's standard error too.
             tolerance: an example stops once the largest standard error of its map is at most
                 this, in units of the score; asked every 256 masks.
@@ -142,7 +142,7 @@ class RISE(PerturbationAttribution):
         score = Score(self.forward_func, images, target, additional_forward_args, chunk=rows)
         with (
             score.borrowed(),
-            tqdm(total=n_masks, desc="RISE", disable=not show_progress) as bar,
+            Work(n_masks, "masks", "RISE", shown=show_progress) as work,
         ):
             references = format_baselines(baselines, images)
             sums = _Sums(images)
@@ -161,7 +161,7 @@ class RISE(PerturbationAttribution):
                     drawn = tuple(m.of(b, part) for m, b in zip(masks, blocks, strict=True))
                     values = _scores(score, images, references, drawn, active)
                     sums.add(values / self.keep, drawn, active)
-                    bar.update(part.stop - part.start)
+                    work.update(part.stop - part.start)
             found = format_output(sums.means(), inputs)
             return (found, format_output(sums.errors(), inputs)) if return_standard_error else found
 

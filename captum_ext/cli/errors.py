@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
+from tqdm import tqdm
+
 from captum_ext._launch import is_first, speaks_of_failure
-from captum_ext._text import printable, reason
+from captum_ext._text import LINE, printable, reason, wrapped
 
 
 class CallError(Exception):
@@ -47,12 +50,28 @@ def say_failure(sentence: str) -> None:
 def _say(sentence: str) -> None:
     one_line = printable(sentence[:_LONGEST]).replace("\n", "\\n")
     one_line += "..." * (len(sentence) > _LONGEST)
-    print(f"captum-ext: {one_line}", file=sys.stderr)
+    told = f"captum-ext: {one_line}"
+    if _is_terminal(sys.stderr):
+        told = wrapped(told, _columns())
+    # Above a bar that is at work, which comes back below.
+    tqdm.write(told, file=sys.stderr)
 
 
 def show(text: str) -> None:
-    """Shows a result."""
-    print(printable(text))
+    """Shows a result, its prose in lines that fit."""
+    print(wrapped(printable(text), _columns() if _is_terminal(sys.stdout) else LINE))
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        # There is none, or it was closed.
+        return False
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((LINE, 24)).columns
 
 
 class Tolerant:

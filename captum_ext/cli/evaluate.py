@@ -51,7 +51,8 @@ def run(settings: Evaluate) -> None:
         walks = steps_told(methods, settings)
         metrics = _metrics(settings, model, bool(data.annotations))
         kept = Kept(settings.out / ".maps") if settings.save_maps else None
-        progress = Progress(silent=not is_first())
+        labels = {name: METHODS[name].label for name in methods}
+        progress = Progress(silent=not is_first(), labels=labels)
         n_labeled = sum(data.target(name) is not None for name in data.files)
         labeled = n_labeled > 0
         unlabeled = settings.unlabeled or ("skip" if labeled else "predict")
@@ -239,7 +240,7 @@ def _finish(
     maps: dict[Path, Any],
 ) -> None:
     if not found.kept:
-        reasons = ", ".join(f"{n} x {reason}" for reason, n in found.reasons.items())
+        reasons = ", ".join(f"{n} ({reason})" for reason, n in found.reasons.items())
         raise CallError(f"IMAGES: none of {len(found.seen)} images is left: {reasons}.")
     against = settings.against if settings.against in found.methods else found.methods[0]
     found.smallest = settings.smallest_difference

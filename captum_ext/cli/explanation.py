@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from captum_ext._memory import default_chunk
+from captum_ext._progress import Work
 from captum_ext._random import seeded
 from captum_ext._text import reason
 from captum_ext.attr import Configured, MaskAttribution
@@ -125,21 +126,23 @@ def attribute_all(
         "internal_batch_size": chunk,
         "perturbations_per_eval": chunk,
         "seed": settings.seed,
-        "show_progress": True,
     }
     results = {name: Result(labels[name], answers=settings.answers) for name in methods}
-    with tqdm(unit=" evaluations", leave=False) as bar:
-        counted.watch = bar.update
+    with Work(len(methods), "maps") as work:
+        counted.watch = partial(_told, work, counted)
         for group in shared_walks([*methods.values()]):
             walkers = {name: methods[name] for k, name in enumerate(methods) if k in group}
-            bar.set_description(", ".join(labels[name] for name in walkers))
+            work.begin(", ".join(labels[name] for name in walkers))
             if len(walkers) > 1:
                 _explain_together(results, walkers, counted, image, target, options)
             for name, method in walkers.items():
                 if results[name].attributions is None:
                     with _problem_told(results[name]):
                         _explain(results[name], method, counted, image, target, options)
-        bar.set_description("insertion and deletion")
+            work.update(len(walkers))
+    counted.watch = None
+    n_made = sum(result.attributions is not None for result in results.values())
+    with _frames_shown(asked, n_made * len(SCORES) * (N_STEPS + 1)):
         try:
             _read_curves([*results.values()], asked, image, target, settings)
         except Exception:
@@ -147,6 +150,23 @@ def attribute_all(
                 with _problem_told(result):
                     _read_curves([result], asked, image, target, settings)
     return results
+
+
+def _told(work: Work, counted: Counted, n: int) -> None:
+    """Says how many evaluations the maps at hand have taken so far."""
+    cost = counted.cost
+    work.tell(f"{cost.forwards + cost.gradients} evaluations")
+
+
+@contextmanager
+def _frames_shown(asked: AskedOnce, n_frames: int) -> Iterator[None]:
+    """Shows how many frames of curves are read, those that need no asking among them."""
+    with Work(n_frames, "frames", "insertion and deletion") as work:
+        hook = asked.register_forward_hook(lambda model, given, found: work.update(len(found)))
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 @contextmanager

@@ -7,15 +7,13 @@ import json
 import os
 import re
 import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
 
-from tqdm import tqdm
-
+from captum_ext._progress import Work
 from captum_ext._text import printable, reason
 from captum_ext.cli.errors import CallError, WorkError, show
 
@@ -28,6 +26,8 @@ MARK = "written by captum_ext"
 """What every file of the command holds, near its beginning or its end."""
 # A PDF says who made it at its end, before a table of 20 bytes for each of its objects.
 _SEARCHED = 1 << 16
+_PACE = 10.0
+"""Seconds between the lines of a run's progress in a file."""
 
 
 def path(text: str) -> Path:
@@ -223,33 +223,28 @@ def finish(text: str, writers: Mapping[Path, Callable[[], Any]]) -> None:
 
 
 class Progress:
-    """A bar over groups of images x methods; silent in all processes but the first.
+    """How many maps of all images are made; silent in all processes but the first.
 
     Args:
         silent: shows nothing.
+        labels: how methods are shown, by name.
     """
 
-    def __init__(self, silent: bool = False) -> None:
-        self.bar: tqdm[None] | None = None
-        self.silent = silent
+    def __init__(self, silent: bool = False, labels: Mapping[str, str] | None = None) -> None:
+        self.work: Work | None = None
+        self.silent, self.labels = silent, labels or {}
 
-    def __call__(self, label: str, done: int, total: int) -> None:
-        """Shows what begins, and how much is done of how much."""
-        if self.bar is None:
-            terminal = sys.stderr.isatty()
-            # A log file gets a line now and then, a terminal a bar that moves.
-            pace = 0.1 if terminal else 30.0
-            self.bar = tqdm(
-                total=total or None, initial=done, unit=" maps", disable=self.silent,
-                mininterval=pace, maxinterval=max(10.0, pace), leave=False,
-            )  # fmt: skip
-        self.bar.set_description(label, refresh=False)
-        self.bar.update(done - self.bar.n)
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Shows what begins, and how many maps are done of how many."""
+        if self.work is None:
+            self.work = Work(total, "maps", done=done, shown=not self.silent, pace=_PACE)
+        self.work.update(done - self.work.done)
+        self.work.begin(self.labels.get(name, name))
 
     def close(self) -> None:
         """Removes the bar."""
-        if self.bar is not None:
-            self.bar.close()
+        if self.work is not None:
+            self.work.close()
 
 
 @overload

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_ext._captum import Attribution
+from captum_ext._progress import Work
 from captum_ext._text import reason
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say
@@ -30,10 +30,11 @@ from captum_ext.cli.output import (
     write_json,
 )
 from captum_ext.cli.sanity_table import as_text, table, with_impostors
-from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization, plot_cascade
+from captum_ext.metrics.sanity.randomize import execution_order, stages_of
+from captum_ext.metrics.sanity.twin import twin_of
 from captum_ext.registry import METHODS, is_impostor
 
 
@@ -156,12 +157,14 @@ def _checks(
     """The test of every method, and why others failed."""
     checks: dict[str, ParameterRandomization] = {}
     failed: dict[str, str] = {}
-    with tqdm(unit=" evaluations", leave=False) as bar:
-        for name in methods:
-            bar.set_description(METHODS[name].label)
+    of_method = len(images) * (1 + _n_stages(model, stages, images[:1], settings.answers))
+    with Work(len(methods) * of_method, "maps") as work:
+        for k, name in enumerate(methods):
+            work.begin(METHODS[name].label)
 
             def make(randomized: nn.Module, name: str = name) -> Attribution:
-                return configured(name, Counted(randomized, bar.update), settings)
+                work.update()
+                return configured(name, randomized, settings)
 
             check = ParameterRandomization(
                 make, settings.order, settings.similarities, settings.seed, stages, keep_maps=1
@@ -175,7 +178,22 @@ def _checks(
                 failed[name] = reason(error)
             else:
                 checks[name] = check
+            work.update((k + 1) * of_method - work.done)
     return checks, failed
+
+
+def _n_stages(model: nn.Module, stages: str | list[str], image: Tensor, answers: str) -> int:
+    """How often a model is changed."""
+    if not isinstance(stages, str):
+        return len(stages)
+    try:
+        twin = twin_of(model)
+        with execution_order(twin) as called:
+            predict(twin, image, answers)
+        return len(stages_of(twin, called, stages))
+    except Exception:
+        # The check of each method says why.
+        return 1
 
 
 def _protocol(

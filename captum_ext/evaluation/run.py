@@ -64,7 +64,7 @@ NO_MEAN = "it has no mean over an image's classes"
 Keep = Callable[[int, str, Any], Any]
 """Is given an example's position, a method's name and the map."""
 Progress = Callable[[str, int, int], Any]
-"""Is told what begins, how many groups of a method are done, and of how many (0: unknown)."""
+"""Is told what begins, how many maps are done, and of how many (0: unknown)."""
 
 
 def evaluate(
@@ -138,7 +138,8 @@ def evaluate(
         internal_batch_size: rows per model call of methods that ask; None bounds memory.
         settings: anything else that decides the numbers: a folder is only resumed with the same,
             and the report shows it.
-        progress: is told of every group of a method.
+        progress: is told of every group of a method: its name, how many maps of all images are
+            done, excluded images among them, and of how many (0: unknown).
         keep: is given the position, the method's name and the map of every example (of several
             classes each, in their order) before its result is stored; in a run that goes on, of
             those alone that are still to be made.
@@ -267,8 +268,13 @@ def _work(
         return (lacking or not is_indexed(data)) and is_mine(number)
 
     n = count(data)
-    n_groups = 0 if n is None else len(range(rank, -(-n // batch_size), size))
-    n_done = sum(1 for number, _ in finished if is_mine(number))
+
+    def size_of(number: int) -> int:
+        return batch_size if n is None else min(batch_size, n - number * batch_size)
+
+    mine = range(rank, 0 if n is None else -(-n // batch_size), size)
+    n_maps = sum(map(size_of, mine)) * len(job.methods)
+    n_done = sum(size_of(number) for number, _ in finished if is_mine(number))
     tell = progress or (lambda *state: None)
     for group in groups(data, batch_size, wanted, job.how):
         number = group[0].position // batch_size
@@ -283,13 +289,13 @@ def _work(
         job.lacking[:] = lacking
         job.brought.clear()
         for name in lacking:
-            tell(name, n_done, n_groups * len(job.methods))
+            tell(name, n_done, n_maps)
             store.add(number, name, seen, _results(job, name, screened))
             job.lacking.remove(name)
-            n_done += 1
+            n_done += len(group)
     if not is_indexed(data):
         earlier.check_all_met(is_mine)
-    tell("done", n_done, n_groups * len(job.methods))
+    tell("done", n_done, n_maps)
 
 
 def _seen(one: Screened) -> Seen:

@@ -20,7 +20,10 @@ def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images"
         what: the examples' word.
     """
     n_seen, n_kept = len(found.seen), len(found.kept)
-    lines = [f"left out of every column: {n} x {reason}" for reason, n in found.reasons.items()]
+    lines = [
+        f"left out of every column: {_several(n, what)} ({reason})"
+        for reason, n in found.reasons.items()
+    ]
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for column, by_method in found.counts.items():
         alike: dict[str, list[str]] = defaultdict(list)
@@ -110,5 +113,13 @@ def on_classes(found: Evaluation, what: str = "image") -> str:
 
 def _text(found: Evaluation, count: Count, n_seen: int, what: str) -> str:
     own = {r: n - found.reasons.get(r, 0) for r, n in count.reasons.items()}
-    said = ", ".join(f"{n} x {reason}" for reason, n in own.items() if n)
-    return f"of {count.n} of {n_seen} {what}; left out: {said}"
+    said = ", ".join(f"{n} ({reason})" for reason, n in own.items() if n)
+    return f"from {count.n} of {_several(n_seen, what)}; left out: {said}"
+
+
+def _several(n: int, what: str) -> str:
+    """
+    >>> _several(1, "images"), _several(2, "images")
+    ('1 image', '2 images')
+    """
+    return f"{n} {what.removesuffix('s') if n == 1 else what}"

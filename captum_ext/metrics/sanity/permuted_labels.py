@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
+from captum_ext._progress import Work
 from captum_ext._random import stream
 from captum_ext.metrics.sanity.randomize import forget_casts
 from captum_ext.metrics.sanity.twin import require_parameters, twin_of
@@ -36,7 +36,7 @@ def train_on_permuted_labels(
         lr: its learning rate.
         until: training accuracy at which to stop.
         seed: of the permutation and the order; the global random state stays as it is.
-        show_progress: a progress bar on stderr.
+        show_progress: a bar on stderr, lines where that is a file.
 
     Raises:
         TypeError: if the model can't be copied or gives no tensor, or labels are no classes.
@@ -70,7 +70,7 @@ def train_on_permuted_labels(
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.random.fork_rng(),
-        tqdm(total=n_epochs, desc="permuted labels", disable=not show_progress) as bar,
+        Work(n_epochs, "epochs", "permuted labels", shown=show_progress) as work,
     ):
         twin = twin_of(model).requires_grad_(True)
         optimizer = torch.optim.Adam(twin.parameters(), lr=lr)
@@ -86,8 +86,8 @@ def train_on_permuted_labels(
             accuracy = _accuracy(twin.eval(), inputs, wrong, batch_size)
             # Casts made without gradients have none.
             forget_casts()
-            bar.update()
-            bar.set_postfix(accuracy=f"{accuracy:.3f}")
+            work.tell(f"accuracy {accuracy:.3f}")
+            work.update()
             if accuracy >= until:
                 break
         twin.zero_grad(set_to_none=True)

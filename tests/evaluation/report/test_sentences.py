@@ -90,7 +90,9 @@ def test_reasons_are_those_of_each_column_and_method(net):
 def test_terminal_page_and_json_say_what_is_missing(net, tmp_path):
     found = found_of(net, [*["none"] * 6, *["no mask"] * 5])
     text = as_text(found, {m: m for m in found.methods}, "plain")
-    line = "roc_auc, f1, mae, pointing_game, energy: of 6 of 11 images; left out: 5 x no annotation"
+    line = (
+        "roc_auc, f1, mae, pointing_game, energy: from 6 of 11 images; left out: 5 (no annotation)"
+    )
     assert line in text
     write_report(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
