@@ -51,8 +51,13 @@ def _command(arguments, environment, said):
     os.environ.clear()
     os.environ.update(environment)
     if said is not None:
-        with open(said, "wb") as stream:
-            os.dup2(stream.fileno(), 1)
-            os.dup2(stream.fileno(), 2)
+        say_in(said)
     sys.argv = ["captum-ext", *arguments]
     runpy.run_module("captum_ext", run_name="__main__")
+
+
+def say_in(file):
+    """What this process says from now on goes to a file."""
+    with open(file, "wb") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
