@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 # A class token that alone is read hides the last blocks' patches; one of the last four does not.
 _MOST_TOKEN_LAYERS = 4
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -360,7 +361,7 @@ def _grids(record: Record, image: Tensor) -> list[tuple[int, ...]]:
     return [
         _space(one.output)
         for one in record.executed
-        if isinstance(one.module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        if isinstance(one.module, _CONVOLUTIONS)
         and isinstance(one.output, Tensor)
         and one.output.dim() == image.dim()
     ]
@@ -383,7 +384,10 @@ def _tokens_of(tokens: Tensor, image: Tensor, record: Record) -> Reading | None:
     neighbors as Swin does, one block of the tokens before, which are then read first.
     """
     n = tokens.shape[1]
-    patches: Tensor | None = None
+    # Beside the last activation with space the last convolution's, whose channels come first: what
+    # moves them to the end before it makes tokens, as timm's networks of any size do, hides them.
+    grids: list[Tensor] = []
+    convolved: list[Tensor] = []
     before: tuple[Tensor, Reading] | None = None
     for one in record.executed:
         t = one.output
@@ -392,25 +396,25 @@ def _tokens_of(tokens: Tensor, image: Tensor, record: Record) -> Reading | None:
         if t.dim() == image.dim():
             # A table of positions in a batch of one looks like an activation.
             if reaches(t, image):
-                patches, before = t, None
+                convolved = [t] if isinstance(one.module, _CONVOLUTIONS) else convolved
+                grids, before = [t, *convolved], None
         elif before is not None and before[0].shape[1] == t.shape[1]:
             # The last that has as many, so that what merges them looks at no more than a block.
             before = t, before[1]
         else:
-            found = _patches(t, patches) or (before and _merged(t, *before))
+            found = next(filter(None, (_patches(t, grid) for grid in grids)), None)
+            found = found or (before and _merged(t, *before))
             if found is not None:
                 before = t, found
-            elif t.shape[1] == n and patches is not None:
+            elif t.shape[1] == n and grids:
                 return None
         if before is not None and before[0].shape[1] == n:
             return before[1]
     return None
 
 
-def _patches(tokens: Tensor, patches: Tensor | None) -> Reading | None:
+def _patches(tokens: Tensor, patches: Tensor) -> Reading | None:
     """The reading of tokens of which each is one place of a grid, and the first may be none."""
-    if patches is None:
-        return None
     n, grid = tokens.shape[1], _space(patches)
     n_prefix = n - prod(grid)
     if n_prefix < 0 or prod(grid) < 2:

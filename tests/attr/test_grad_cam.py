@@ -268,6 +268,8 @@ def test_transformers_of_hugging_face_are_read_at_their_last_places(family):
 OF_TIMM = {
     "vit_tiny_patch16_224": ("blocks.10", 1),
     "deit_tiny_distilled_patch16_224": ("blocks.10", 2),
+    # Of any size: its patches have their channels last before they are tokens.
+    "test_vit": ("blocks.4", 1),
     "swin_tiny_patch4_window7_224": ("norm", None),
     "convnext_atto": ("norm_pre", None),
 }
@@ -279,13 +281,14 @@ def test_networks_of_timm_are_read_at_their_last_places(name):
     layer, n_prefix = OF_TIMM[name]
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=5).eval()
+    side = net.pretrained_cfg["input_size"][-1]
 
     def places(a):
         if n_prefix is not None:
-            a = a[:, n_prefix:].unflatten(1, (14, 14))
+            a = a[:, n_prefix:].unflatten(1, (side // 16, side // 16))
         return a.movedim(-1, 1) if a.shape[-1] > a.shape[1] else a
 
-    image = torch.rand(1, 3, 224, 224)
+    image = torch.rand(1, 3, side, side)
     read = GradCam(net, net.get_submodule(layer), places)
     target = next(k for k in range(5) if read.attribute(image, k).any())
     assert torch.equal(GradCam(net).attribute(image, target), read.attribute(image, target))
