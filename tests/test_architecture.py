@@ -174,8 +174,8 @@ def test_what_defines_something_is_no_scrap(file):
 
 
 TESTS = Path(__file__).parent
-# Of no one folder: what runs on pretended devices, and numbers of published code.
-_OF_ALL = {"devices", "goldens"}
+# Of no one folder: pretended devices, numbers of published code, and scripts for type checkers.
+_OF_ALL = {"devices", "goldens", "typed"}
 
 
 def folders_of(top):
