@@ -9,7 +9,8 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from typing_extensions import Self
 
 from captum_ext._outputs import Output, logits_of, may_watch, watched
 from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
@@ -21,6 +22,7 @@ from captum_ext._weights import load_weights
 __all__ = [
     "ImageClassifier",
     "Transform",
+    "is_exported",
     "is_right",
     "load_weights",
     "outside_unit",
@@ -106,7 +108,7 @@ class ImageClassifier(nn.Module):
                 f"{activation!r}."
             )
         self.model = model
-        self.training = model.training
+        self.training = model.training and not is_exported(model)
         self.class_names = tuple(class_names)
         self.activation = activation
         self.output = output
@@ -125,6 +127,13 @@ class ImageClassifier(nn.Module):
             # Not an nn.Module, so that a transform that is one does not become part of the model.
             value = UnitImages(value)
         super().__setattr__(name, value)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module; an exported model within keeps the mode that it was exported in."""
+        if not is_exported(self.model):
+            return super().train(mode)
+        self.training = mode
+        return self
 
     def extra_repr(self) -> str:
         """What the layers don't show."""
@@ -340,6 +349,14 @@ class ImageClassifier(nn.Module):
             )
         names = found.class_names
         return cls(found.model, found.mean, found.std, names, found.transform, activation)
+
+
+def is_exported(model: nn.Module) -> bool:
+    """Whether it is the module of an exported program, whose mode is that of its export.
+
+    It says that it is training, whatever it does, and can't be told otherwise.
+    """
+    return isinstance(model, fx.GraphModule) and "eval" in vars(model)
 
 
 def require_unit_images(forward_func: Any, inputs: Any) -> None:

@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from captum_ext import ImageClassifier
 from captum_ext.classifier import is_right, require_unit_images
+from captum_ext.cli.inputs.models import load_model
 from captum_ext.metrics import (
     DataRandomization,
     Insertion,
@@ -225,6 +226,22 @@ def test_it_can_be_made_without_memory(net):
         classifier = ImageClassifier(net, transform=PRESET())
     assert classifier.mean.is_meta
     assert "mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]" in repr(classifier)
+
+
+def test_an_exported_model_keeps_the_mode_of_its_export(tmp_path):
+    lines = [
+        "import torch",
+        "def bare():",
+        "    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()",
+        "    return torch.export.export(net, (torch.zeros(2, 3, 2, 2),)).module()",
+    ]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    program = load_model(f"{tmp_path / 'mine.py'}:bare", None, torch.device("cpu"))
+    made = ImageClassifier(program, [0.5] * 3, [0.25] * 3)
+    assert not made.training
+    assert made.train().training
+    assert not nn.Sequential(made).eval()[0].training
+    assert made(torch.rand(2, 3, 2, 2)).shape == (2, 2)
 
 
 def test_a_function_is_no_model():

@@ -19,12 +19,13 @@ import torch
 import torchmetrics
 import torchvision
 from PIL import features
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from captum_ext._captum import Attribution
 from captum_ext._typing import Forward
 from captum_ext.attr.configured import unwrapped
+from captum_ext.classifier import is_exported
 from captum_ext.evaluation.data.examples import Data, count
 from captum_ext.evaluation.data.screening import device_of
 from captum_ext.evaluation.store.database import About
@@ -50,9 +51,8 @@ def check(
         raise TypeError(
             "`forward_func` is an ExportedProgram, which can't be called: give `program.module()`."
         )
-    # An exported model keeps the mode that it was exported in, whatever it says.
-    exported = isinstance(forward_func, fx.GraphModule) and "eval" in vars(forward_func)
-    if isinstance(forward_func, nn.Module) and forward_func.training and not exported:
+    module = forward_func if isinstance(forward_func, nn.Module) else None
+    if module is not None and module.training and not is_exported(module):
         raise ValueError(
             "`forward_func` is in training mode, where examples of a batch affect each other: "
             "call `forward_func.eval()` first."

@@ -18,6 +18,7 @@ from captum_ext.classifier import (
     AUTO,
     ImageClassifier,
     Transform,
+    is_exported,
     load_weights,
     require_unit_images,
 )
@@ -119,7 +120,7 @@ def load_model(
         said = reading == PROBABILITY and model.activation != "softmax"
         model.both_classes |= model.activation == "sigmoid" or said
     try:
-        return model.eval().to(device)
+        return (model if is_exported(model) else model.eval()).to(device)
     except Exception as error:
         raise CallError(f"--model can't be used on {device}: {_words(error)}.") from error
 
