@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from captum_ext._launch import is_first, launcher
-from captum_ext._text import printable
+from captum_ext._text import printable, reason
 from captum_ext.classifier import ImageClassifier
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
@@ -20,11 +21,11 @@ from captum_ext.cli.inputs.folder import Folder, assigned, images_of
 from captum_ext.cli.inputs.labels import Classes, Label, from_csv, from_folders, target_of
 from captum_ext.cli.inputs.maps import Kept, register_maps, write_maps
 from captum_ext.cli.inputs.methods import made_for, require_maps
-from captum_ext.cli.inputs.models import model_of, predict
+from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Evaluate, names_in
-from captum_ext.cli.output import Progress, finish, maps_file, shown, shown_command
+from captum_ext.cli.output import Progress, finish, is_ours, maps_file, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
@@ -88,6 +89,7 @@ def run(settings: Evaluate) -> None:
         say(note)
     # Shown, not compared: what they name is, by content.
     found.settings |= _settings(settings, data)
+    _describe(found, settings, model, n_labeled)
     if is_first():
         maps = _kept(settings, found, kept) if kept else {}
         _finish(settings, found, {**unsuited}, [*notes, *walks], walks, maps)
@@ -199,6 +201,33 @@ def _settings(settings: Evaluate, data: Folder) -> dict[str, Any]:
         "placement": settings.placement,
         "internal_batch_size": settings.batch_size,
     }
+
+
+def _describe(found: Evaluation, settings: Evaluate, model: nn.Module, n_labeled: int) -> None:
+    """Gives the report what the run doesn't know: names, and where classes and maps come from."""
+    classes = {target for one in found.kept for target, _ in one.pairs if target is not None}
+    found.class_names = {k: printable(name_of(model, k, settings.answers)) for k in sorted(classes)}
+    given = [("--labels", settings.labels), ("--annotations", settings.annotations)]
+    told = next((option for option, file in given if file is not None), "the sub-folders' names")
+    if settings.answers == SCORE:
+        found.targets_from = "the output of --target, or the model's only one"
+    elif n_labeled:
+        found.targets_from = f"the class of each image by {told}"
+    else:
+        found.targets_from = "the class that the model predicts for each image"
+    found.sanity = _sanity_of(settings.out / "sanity.json")
+
+
+def _sanity_of(file: Path) -> dict[str, Any] | None:
+    """What ``captum-ext sanity --json`` wrote into the folder; None where it wrote nothing."""
+    if not (file.is_file() and is_ours(file)):
+        return None
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        return held if held["table"] and held["protocol"] else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(f"{file} is left out of the report, as it can't be read: {reason(error)}")
+        return None
 
 
 def _kept(settings: Evaluate, found: Evaluation, kept: Kept) -> dict[Path, Any]:

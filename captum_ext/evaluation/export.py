@@ -42,14 +42,14 @@ def write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
     # Names of files that are no UTF-8 are spelled out.
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
-        writer.writerow([_text(key) for key in records[0]] if records else [])
-        writer.writerows([_text(value) for value in record.values()] for record in records)
+        writer.writerow([cell(key) for key in records[0]] if records else [])
+        writer.writerows([cell(value) for value in record.values()] for record in records)
 
 
-def _text(value: Any) -> Any:
-    """A cell.
+def cell(value: Any) -> Any:
+    """A value as a spreadsheet's cell.
 
-    >>> _text("=1+1"), _text(-1.5), _text("a=1"), _text(float("nan"))
+    >>> cell("=1+1"), cell(-1.5), cell("a=1"), cell(float("nan"))
     ("'=1+1", -1.5, 'a=1', '')
     """
     if isinstance(value, str):

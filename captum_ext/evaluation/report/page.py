@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from captum_ext.evaluation.report.copies import FORMATS
 from captum_ext.evaluation.report.sentences import (
     on_classes,
     on_few,
@@ -23,6 +25,7 @@ from captum_ext.evaluation.report.sentences import (
     sentences,
 )
 from captum_ext.evaluation.result import Evaluation
+from captum_ext.evaluation.store.identity import digest_of_source
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
 from captum_ext.viz.scores import arrow, score_figure
 from captum_ext.viz.thumbnails import tinted
@@ -95,7 +98,14 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
         "smallest": f"{found.smallest:.1%}",
         "least": _least(found),
         "remarks": [*on_few(found, against), *filter(None, [on_values(found), on_scores(found)])],
-        "heads": [f"{column}{arrow(found.better(column))}" for column in found.columns],
+        "heads": [
+            {"name": f"{column}{arrow(found.better(column))}", "of": _n_of(found, column)}
+            for column in found.columns
+        ],
+        "copies": {kind: write(_rows(found, names, first)) for kind, write in FORMATS.items()},
+        "ratios": _ratios(found, names),
+        "sanity": _sanity(found, names),
+        "checksums": _checksums(found),
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
         "scores": _picture(_scores(found, names)),
         "curves": _picture(found.plot(names)) if any(found.curves.values()) else "",
@@ -117,6 +127,91 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
     }  # fmt: skip
 
 
+def _n_of(found: Evaluation, column: str) -> str:
+    """Of how many images a column is, over its methods."""
+    ns = [count.n for count in found.counts[column].values()]
+    return f"n = {min(ns)}" if min(ns) == max(ns) else f"n = {min(ns)} to {max(ns)}"
+
+
+def _rows(found: Evaluation, names: Mapping[str, str], first: str) -> list[list[str]]:
+    """The ranking as texts, its head first."""
+    heads = [f"{column}{arrow(found.better(column))}" for column in found.columns]
+    rows = [["method", *heads, "seconds", "forwards", "gradients", "images"]]
+    for record in found.ranked(first):
+        cells = [_value(found, column, record["method"]) for column in found.columns]
+        rows.append([names[record["method"]], *cells, *_costs(record)])
+    return rows
+
+
+def _ratios(found: Evaluation, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Areas of insertion and deletion in shares of each image's own probability.
+
+    None where answers are no probabilities, an image has several classes, or a metric gives
+    shares already.
+    """
+    settings = found.settings.get("metrics", {})
+    kinds = [("Insertion", "probability"), ("Deletion", "probability")]
+    columns = [
+        c for c in found.columns
+        if c in found.values
+        and (settings.get(c, {}).get("metric"), settings.get(c, {}).get("reading")) in kinds
+    ]  # fmt: skip
+    if found.n_pairs or not columns:
+        return []
+    whole = torch.tensor([one.pairs[0][1] or torch.nan for one in found.kept], dtype=torch.float64)
+    heads = [f"{c}{arrow(found.better(c))}" for c in columns]
+    values = [
+        [float((found.values[c][m].cpu() / whole).nanmean()) for c in columns]
+        for m in found.methods
+    ]
+    rows = [
+        {"name": names[m], "cells": ["-" if x != x else f"{x:.3f}" for x in row]}
+        for m, row in zip(found.methods, values, strict=True)
+    ]
+    return [{"title": "shares of probability", "heads": heads, "rows": rows}]
+
+
+def _sanity(found: Evaluation, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Each method's similarities after randomization, means over stages, beside chance."""
+    if found.sanity is None:
+        return None
+    table = found.sanity["table"]
+    keys = [key.removesuffix("_chance") for key in table[0] if key.endswith("_chance")]
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in table):
+        own = [row for row in table if row["method"] == method]
+        rows.append(
+            {"name": names.get(method, method), "cells": [_similarity(own, k) for k in keys]}
+        )
+    protocol = found.sanity.get("protocol", {})
+    return {
+        "title": "sanity check",
+        "heads": [f"{key} ↓" for key in keys],
+        "rows": rows,
+        "model": protocol.get("model"),
+        "n_images": len(protocol.get("targets", [])),
+    }
+
+
+def _similarity(rows: list[dict[str, Any]], key: str) -> str:
+    known = [row[key] for row in rows if row[key] is not None]
+    chance = rows[0][f"{key}_chance"]
+    beside = "" if chance is None else f" (chance {chance:.2f})"
+    return f"{sum(known) / len(known):.2f}{beside}" if known else "-"
+
+
+def _checksums(found: Evaluation) -> dict[str, str]:
+    """SHA-256 of what was run on what."""
+    seen = "".join(f"{one.position} {one.digest}\n" for one in found.seen)
+    return {
+        "model (kind, and first digits of weights and code)": str(found.settings.get("model")),
+        f"images ({len(found.seen)}, by position and pixels)": hashlib.sha256(
+            seen.encode()
+        ).hexdigest(),
+        "source of captum_ext": digest_of_source("captum_ext"),
+    }
+
+
 def _value(found: Evaluation, column: str, method: str | None) -> str:
     record = next((r for r in found.records if r["method"] == method), None)
     return "" if record is None else f"{record[column]:.3f} {_interval(record, column)}".rstrip()
@@ -132,9 +227,13 @@ def _row(found: Evaluation, record: Mapping[str, Any], against: str) -> dict[str
             _cell(found, record, column, significance.get(column, {}).get(method))
             for column in found.columns
         ],
-        "costs": [f"{record['seconds']:.2f}", f"{record['forwards']:.0f}",
-                  f"{record['gradients']:.0f}", record["n_examples"]],
+        "costs": _costs(record),
     }  # fmt: skip
+
+
+def _costs(record: Mapping[str, Any]) -> list[str]:
+    counts = [f"{record[key]:.0f}" for key in ("forwards", "gradients", "n_examples")]
+    return [f"{record['seconds']:.2f}", *counts]
 
 
 def _cell(
@@ -249,8 +348,15 @@ def _side_by_side(found: Evaluation, column: str) -> list[dict[str, Any]]:
 
 def _example(found: Evaluation, k: int) -> dict[str, str]:
     position = found.kept[k].position
+    called = [
+        f"{found.class_names.get(target, f'class {target}')}"
+        + ("" if p is None or found.answers != "probability" else f", p = {p:.2f}")
+        for target, p in found.kept[k].pairs
+        if target is not None and found.answers == "probability"
+    ]
     return {
         "name": found.name_of(position),
+        "target": "; ".join(called),
         "picture": _data(found.picture_of(position)),
     }
 

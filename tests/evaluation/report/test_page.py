@@ -1,0 +1,78 @@
+"""The report for an audit: names, numbers of images, copies, checksums, and nothing unnamed."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from captum_ext.evaluation import evaluate, write_report
+from captum_ext.evaluation.report.copies import FORMATS
+from captum_ext.evaluation.report.page import _ratios
+from tests.evaluation.conftest import data, methods, metrics
+
+
+class Tags(HTMLParser):
+    """All tags with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+@pytest.fixture
+def found(net):
+    net = torch.nn.Sequential(*net, torch.nn.Softmax(1)).eval()
+    made = evaluate(net, data(4), methods(net), metrics(net), batch_size=2, seed=0)
+    made.class_names = {k: f"<name {k}>" for k in range(5)}
+    made.targets_from = "the class of each image by --labels"
+    row = {"method": "ig", "stage": "fc", "ssim": 0.25, "ssim_chance": 0.125}
+    made.sanity = {
+        "table": [row, row | {"ssim": 0.75}],
+        "protocol": {"model": "net", "targets": [1, 2]},
+    }
+    return made
+
+
+def test_the_page_says_what_an_audit_asks(found, tmp_path):
+    write_report(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    for said in (
+        "&lt;name 0&gt;, p = ", "n = 4</small>", "by --labels.", "0.50 (chance 0.12)",
+        "images (4, by position and pixels)", "source of captum_ext", "as LaTeX", "as Markdown",
+    ):  # fmt: skip
+        assert said in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_pictures_tables_and_scrolled_parts_have_names(found, tmp_path):
+    write_report(found, tmp_path / "page.html")
+    tags = Tags((tmp_path / "page.html").read_text()).found
+    assert all(held.get("alt") for tag, held in tags if tag == "img")
+    assert all(held.get("scope") for tag, held in tags if tag == "th")
+    assert all(held.get("aria-label") for _, held in tags if "tabindex" in held)
+    assert not any(tag == "script" for tag, _ in tags)
+
+
+def test_ratios_are_areas_over_the_images_own_probability(found):
+    (table,) = _ratios(found, {m: m for m in found.methods})
+    column = table["heads"].index("insertion ↑")
+    for row in table["rows"]:
+        values = found.values["insertion"][row["name"]].tolist()
+        shares = [v / one.probability for v, one in zip(values, found.kept, strict=True)]
+        assert float(row["cells"][column]) == pytest.approx(sum(shares) / 4, abs=6e-4)
+
+
+def test_copies_hold_every_cell():
+    rows = [["method", "a_b ↑"], ["IG & co, 50 %", "0.5 [0.4, 0.6]"]]
+    made = {kind: write(rows) for kind, write in FORMATS.items()}
+    assert [*csv.reader(io.StringIO(made["CSV"]))] == rows
+    assert r"IG \& co, 50 \% & 0.5 [0.4, 0.6] \\" in made["LaTeX"]
+    assert re.findall(r"\| IG & co, 50 % \| 0.5 \[0.4, 0.6\] \|", made["Markdown"])
