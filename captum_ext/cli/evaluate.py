@@ -51,7 +51,10 @@ def run(settings: Evaluate) -> None:
         settings.require_against([*methods])
         walks = steps_told(methods, settings)
         metrics = _metrics(settings, model, bool(data.annotations))
-        kept = Kept(settings.out / ".maps") if settings.save_maps else None
+        at_hand = Kept(settings.out / ".maps")
+        if settings.restart and is_first():
+            at_hand.clear()
+        kept = at_hand if settings.save_maps else None
         labels = {name: METHODS[name].label for name in methods}
         progress = Progress(silent=not is_first(), labels=labels)
         n_labeled = sum(data.target(name) is not None for name in data.files)

@@ -448,8 +448,6 @@ class Sanity(_WithFigure):
         lambda: f"of {', '.join(SIMILARITIES)} (default %(default)s)",
         "unsigned_spearman,abs_spearman,ssim,hog",
     )
-    EVEN_STEPS: ClassVar[int] = 20
-    steps: int | None = _steps(EVEN_STEPS)
     n_masks: int = _n_masks(500)
     target: str | None = _option(
         "class or output to explain, number or name (default: each image's top class; the only "

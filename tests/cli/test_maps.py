@@ -61,6 +61,15 @@ def test_a_run_that_goes_on_has_all_maps_or_says_so(folder, capsys):
     assert "give --restart" in said(capsys)[-1]
 
 
+def test_starting_anew_empties_what_was_kept_and_nothing_else(folder):
+    kept = folder / "out" / ".maps"
+    assert evaluate("--save-maps", "maps") == 0
+    (kept / "99-ig.npy").write_bytes(b"of an earlier run")
+    (kept / "mine.npy").write_bytes(b"mine")
+    assert evaluate("--restart") == 0
+    assert [file.name for file in kept.iterdir()] == ["mine.npy"]
+
+
 def test_explain_keeps_a_map_and_nothing_of_others(folder, capsys):
     assert explain("--save-maps", "maps") == 0
     saved = held("maps/ig.npz")

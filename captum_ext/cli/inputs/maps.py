@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,15 @@ class Kept:
             raise ValueError(
                 "a map that the run kept has gone: give --restart, which makes all anew"
             ) from error
+
+    def clear(self) -> None:
+        """Removes the maps of an earlier run, and nothing else that may stand there."""
+        for file in [*self.folder.glob("*.npy")]:
+            if re.match(r"\d+-", file.name):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            # Something else stands there, or nothing ever did.
+            self.folder.rmdir()
 
     def _file(self, position: int, method: str) -> Path:
         return self.folder / f"{position}-{maps_file(Path(), method).stem}.npy"
