@@ -1,0 +1,117 @@
+"""The claims of the papers as data, and the verdict on each: see `evidence.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan, sqrt
+
+from scipy import stats
+
+IDGI = "IDGI (CVPR 2023)"
+IGOSPP = "iGOS++ (CHIL 2021)"
+I_GOS = "I-GOS (AAAI 2020)"
+RISE = "RISE (BMVC 2018)"
+SANITY = "Sanity checks (NeurIPS 2018)"
+OURS = "this package"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one method is better than another by a score.
+
+    Args:
+        source: who claims it.
+        better, worse: names of methods.
+        score: the name of a score.
+        where: the table or figure of the source.
+        paper: a number of the source, where this page could check it.
+    """
+
+    source: str
+    better: str
+    worse: str
+    score: str
+    where: str = ""
+    paper: str = ""
+
+
+def _idgi() -> Iterator[Claim]:
+    scores = dict.fromkeys(("insertion black", "insertion ratio", "AIC", "SIC"), "tables 1 to 3")
+    scores |= dict.fromkeys(("roc_auc", "f1"), "table 4")
+    for score, where in scores.items():
+        for path in ("IG", "Guided IG", "Blur IG"):
+            yield Claim(IDGI, f"IDGI over {path}", path, score, where)
+
+
+def _masks() -> Iterator[Claim]:
+    for score in ("deletion blur", "insertion blur"):
+        for worse in ("I-GOS", "RISE", "Grad-CAM", "iGOS+"):
+            yield Claim(IGOSPP, "iGOS++", worse, score, "tables 1 to 3")
+    for worse in ("RISE", "Grad-CAM"):
+        yield Claim(I_GOS, "I-GOS", worse, "deletion blur")
+
+
+def _rest() -> Iterator[Claim]:
+    numbers = {"insertion blur": "RISE .727", "deletion black": ""}
+    for score, paper in numbers.items():
+        yield Claim(RISE, "RISE", "Grad-CAM", score, "ResNet50", paper)
+    for score in ("insertion blur", "deletion blur"):
+        for worse in ("Grad-CAM", "iGOS++"):
+            yield Claim(OURS, "aligned", worse, score, "docs/methods/aligned.md")
+    for score in ("insertion blur", "insertion black", "deletion blur"):
+        yield Claim(OURS, "iGOS++ from Grad-CAM", "Grad-CAM", score, "docs/methods")
+    for name in ("gradient", "Grad-CAM", "IG"):
+        yield Claim(SANITY, name, "edges", "sanity")
+    yield Claim(SANITY, "Grad-CAM", "IG", "sanity")
+
+
+CLAIMS = (*_idgi(), *_masks(), *_rest())
+
+NOT_HERE = (
+    (IDGI, "AIC and SIC by MS-SSIM", "not asked here, as it doubles what the metrics cost"),
+    (IGOSPP, "masks of 224 x 224, and the ablations", "each costs as much as iGOS++ itself"),
+    (I_GOS, "natural against adversarial images", "there are no adversarial images here"),
+    (I_GOS, "masks of 7, 112 and 224 cells a side", "each costs as much as 28 x 28"),
+    (RISE, "4,000 to 8,000 masks", "500 here: more take minutes a photograph on one thread"),
+    (SANITY, "data randomization", "needs a network trained on permuted labels"),
+)
+"""Source, claim, and why it cannot be tested here."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far the better method is ahead: n, mean paired difference and its 95 % interval."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> str:
+        if self.n < 2:
+            return "cannot be tested here"
+        if self.low <= 0 <= self.high:
+            return "not decided"
+        return "holds" if self.low > 0 else "does not hold"
+
+
+def verdict(better: Sequence[float], worse: Sequence[float], direction: int = 1) -> Verdict:
+    """Of scores of the same images; those undefined for either are left out.
+
+    ``direction`` is 1 where more is better and -1 where less is; a positive mean is for the claim.
+    """
+    pairs = zip(better, worse, strict=True)
+    return interval([d for a, b in pairs if not isnan(d := direction * (a - b))])
+
+
+def interval(values: Sequence[float]) -> Verdict:
+    """The mean with the 95 % interval of Student's t."""
+    n = len(values)
+    mean = sum(values) / n if n else float("nan")
+    if n < 2:
+        return Verdict(n, mean, float("nan"), float("nan"))
+    std = sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    half = float(stats.t.ppf(0.975, n - 1)) * std / sqrt(n)
+    return Verdict(n, mean, mean - half, mean + half)

@@ -1,0 +1,40 @@
+"""The picture of the page on evidence: means and intervals by method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evidence_scores import BETTER
+from matplotlib.figure import Figure
+
+SHOWN = ("insertion blur", "insertion black", "deletion blur", "roc_auc")
+
+
+def draw(found: dict, file: Path) -> None:
+    """A panel for each score, a row for each method, a color for each network."""
+    methods = list(dict.fromkeys(m for own in found.values() for m in own["means"]))
+    figure = Figure(figsize=(12, 0.28 * len(methods) + 1.2), layout="constrained")
+    panels = figure.subplots(1, len(SHOWN), sharey=True)
+    for panel, score in zip(panels, SHOWN, strict=True):
+        for k, (name, own) in enumerate(found.items()):
+            one_network(panel, own["means"], methods, score, 0.22 * k, f"{name}, n = {own['n']}")
+        better = "right" if BETTER[score] > 0 else "left"
+        panel.set_title(f"{score}: better to the {better}", fontsize=10)
+        panel.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(methods)), methods)
+    panels[0].invert_yaxis()
+    panels[0].legend(fontsize=8)
+    figure.savefig(file, dpi=80)
+
+
+def one_network(
+    panel, means: dict, methods: list[str], score: str, shift: float, label: str
+) -> None:
+    known = [(k, means[m][score]) for k, m in enumerate(methods) if score in means.get(m, {})]
+    if not known:
+        return
+    middle = [v["mean"] for _, v in known]
+    sides = [[v["mean"] - (v["mean"] if v[side] is None else v[side]) for _, v in known]
+             for side in ("low", "high")]  # fmt: skip
+    lengths = [sides[0], [-s for s in sides[1]]]
+    panel.errorbar(middle, [k + shift for k, _ in known], xerr=lengths, fmt="o", ms=4, label=label)

@@ -1,0 +1,84 @@
+"""From the rows of `evidence.py` to numbers: means, verdicts, and how far scores agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations
+from math import isnan, nan
+
+from evidence_claims import CLAIMS, Claim, Verdict, interval, verdict
+from evidence_scores import BETTER
+from scipy.stats import kendalltau
+
+IMPOSTORS = ("edges", "random")
+Rows = Sequence[dict]
+
+
+def values(rows: Rows, method: str, score: str) -> list[float]:
+    """One number for each row, nan where there is none."""
+    found = (row["scores"].get(method, {}).get(score) for row in rows)
+    return [nan if value is None else value for value in found]
+
+
+def judged(rows: Rows, claim: Claim) -> Verdict:
+    pair = (values(rows, name, claim.score) for name in (claim.better, claim.worse))
+    return verdict(*pair, direction=BETTER[claim.score])
+
+
+def means(rows: Rows) -> dict[str, dict[str, dict]]:
+    """Mean, 95 % interval and n of every method by every score that it has."""
+    found: dict[str, dict[str, dict]] = {}
+    names = dict.fromkeys(name for row in rows for name in row["scores"])
+    for method in sorted(names, key=IMPOSTORS.__contains__):
+        cells = {}
+        for score in BETTER:
+            known = [v for v in values(rows, method, score) if not isnan(v)]
+            if known:
+                cells[score] = numbers(interval(known))
+        found[method] = cells
+    return found
+
+
+def numbers(found: Verdict) -> dict:
+    """As JSON keeps them: what is not known is None."""
+    rounded = {k: round(v, 4) for k, v in asdict(found).items()}
+    return {k: None if isnan(v) else v for k, v in rounded.items()}
+
+
+def agreement(rows: Rows) -> dict[str, dict]:
+    """Kendall's tau of two scores over methods, of each image; the mean over images.
+
+    Scores are turned so that more is better. Impostors don't count, nor does a pair with fewer
+    than four methods that have both. The sanity check does not rank methods, so it isn't here.
+    """
+    found = {}
+    for a, b in combinations([s for s in BETTER if s != "sanity"], 2):
+        taus = [tau for row in rows if not isnan(tau := tau_of(row, a, b))]
+        if taus:
+            found[f"{a} | {b}"] = numbers(interval(taus))
+    return found
+
+
+def tau_of(row: dict, a: str, b: str) -> float:
+    methods = [m for m in row["scores"] if m not in IMPOSTORS]
+    pairs = [[values([row], m, s)[0] * BETTER[s] for s in (a, b)] for m in methods]
+    known = [pair for pair in pairs if not any(map(isnan, pair))]
+    return float(kendalltau(*zip(*known, strict=True)).statistic) if len(known) > 3 else nan
+
+
+def summary(rows: Rows) -> dict:
+    """Everything that the page tells, by network."""
+    networks = {}
+    for name in dict.fromkeys(row["network"] for row in rows):
+        own = [row for row in rows if row["network"] == name]
+        claims = [{**numbers(v), "verdict": v.word} for v in (judged(own, c) for c in CLAIMS)]
+        networks[name] = {
+            "n": len(own),
+            "settings": own[0]["settings"],
+            "seconds": round(sum(sum(row["seconds"].values()) for row in own) / len(own), 1),
+            "means": means(own),
+            "claims": claims,
+            "agreement": agreement(own),
+        }
+    return networks
