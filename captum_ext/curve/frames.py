@@ -114,11 +114,11 @@ def read(frames: FrameSource, readings: Sequence[Reading], chunk: int) -> list[T
     counts = frames.counts
     fresh = torch.ones_like(counts, dtype=torch.bool)
     fresh[:, 1:] = counts[:, 1:] != counts[:, :-1]
-    rows = torch.nonzero(fresh)[:, 0]
+    rows, points = torch.nonzero(fresh, as_tuple=True)
     parts: list[list[Tensor]] = [[] for _ in readings]
     before: list[Any] = []
     for some, count in zip(
-        torch.split(rows, chunk), torch.split(counts[fresh], chunk), strict=True
+        torch.split(rows, chunk), torch.split(counts[rows, points], chunk), strict=True
     ):
         made = frames.make(some, count)
         started = [reading(made, some) for reading in readings]

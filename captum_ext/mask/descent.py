@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Annotated as Shaped
@@ -133,16 +133,17 @@ class _Run:
         self.active = torch.arange(n, device=where)
         self.spent = torch.full((n,), spent, dtype=torch.long, device=where)
         self.bad = torch.zeros_like(self.spent)
-        self.iteration, self.is_asked, self.has_searched = 0, True, False
+        self.iteration, self.n_iter, self.is_asked, self.n_searched = 0, 0, True, 0
         self.best = _Best(self.masks)
         self.history: list[tuple[Tensor, ...]] = []
 
     def run(self, n_iter: int, progress: Progress | None) -> Descent:
+        self.n_iter = n_iter
         with closing(self.samples):
             for self.iteration in range(n_iter):
                 if not len(self.active):
                     break
-                here, result = self._iterate(is_last=self.iteration == n_iter - 1)
+                here, result = self._iterate()
                 rows, self.active = self.active, self._still(result)
                 self._record(rows, here, result)
                 if progress is not None:
@@ -155,12 +156,10 @@ class _Run:
         masks = self.masks if random else self.best.of(self.masks)
         return Descent(masks, *(torch.stack(column) for column in zip(*self.history, strict=True)))
 
-    def _iterate(self, is_last: bool) -> tuple[MaskState, StepResult]:
+    def _iterate(self) -> tuple[MaskState, StepResult]:
         rows = self.active
         sample = self.samples(self.seed, self.iteration)
-        searched = [(self.seed, self.iteration, 1)] if self.fresh and self.has_searched else []
-        following = [] if is_last else [(self.seed, self.iteration + 1)]
-        self.samples.ahead(*searched, *following)
+        self.samples.ahead(self.following())
         here = self.direction(self.problem, self.masks[rows], rows, sample)
         finite = here.gradient.isfinite().flatten(1).all(1)
         self.note(finite if here.value is None else finite & here.value.isfinite(), rows)
@@ -171,9 +170,19 @@ class _Run:
         self.spent[rows] += _PER_GRADIENT * self.per_value
         left = (self.most - self.spent[rows]) // self.per_value
         state = tuple(s[rows] for s in self.state)
-        result = self.step(here, _Objective(self, rows, sample), state, left)
+        objective = _Objective(self, rows, sample)
+        result = self.step(here, objective, state, left)
+        self.n_searched = objective.evaluations
         self.spent[rows] += result.trials * self.per_value
         return here, _at_ones(result, flat)
+
+    def following(self) -> Iterator[tuple[int, ...]]:
+        """The keys of the samples after this iteration's, in order: as many trials as it had."""
+        for iteration in range(self.iteration, self.n_iter):
+            if iteration > self.iteration:
+                yield self.seed, iteration
+            for trial in range(self.n_searched if self.fresh else 0):
+                yield self.seed, iteration, trial + 1
 
     def _flat(self, here: MaskState) -> Tensor:
         """Which masks begin where no cell changes the scores, (M, 1, 1).
@@ -258,10 +267,10 @@ class _Objective:
     def __call__(self, masks: Tensor, among: Tensor) -> Tensor:
         self.evaluations += 1
         run, rows, drawn = self.run, self.rows[among], self.sample
-        run.has_searched = True
         if run.fresh:
             keys = (run.seed, run.iteration, self.evaluations)
             drawn = run.samples(*keys)
+            run.samples.ahead(run.following())
         value = run.problem.value(masks, rows, drawn)
         run.note(value.isfinite(), rows)
         return value

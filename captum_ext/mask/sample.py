@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from math import prod
 from typing import Annotated as Shaped, TypeAlias
 
 import torch
@@ -15,6 +17,9 @@ from captum_ext._tensors import sent
 from captum_ext._typing import PerRow, Tensors
 
 __all__ = ["Noise", "Sample", "Samples"]
+
+# Of noise on its way, and as much again on the device: a photograph's 20 noises are 12 MB.
+_BLOCK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,9 @@ class Samples:
     """The samples of one run: ``keys`` alone decide each, whatever the global random state.
 
     Drawn on the CPU, so that all devices see the same, and those that will follow while the model
-    is asked: a photograph's 20 noises take as long as a network on a GPU takes for them.
+    is asked: a photograph's 20 noises take as long as a network on a GPU takes for them. To
+    another device those of several keys go in one copy, as each copy costs the host a call and
+    the device a wait.
 
     Args:
         fractions: of the mask, the same for all samples.
@@ -107,43 +114,84 @@ class Samples:
         self._shape = (n_terms if noise.fresh else 1, len(fractions))
         self._fractions = sent(fractions, inputs[0].device, inputs[0].dtype)
         self._worker: ThreadPoolExecutor | None = None
-        self._coming: dict[tuple[int, ...], Future[_Drawn]] = {}
+        self._closed = False
+        self._coming: tuple[list[Keys], Future[_Drawn]] | None = None
+        self._there: dict[Keys, Sample] = {}
+        self._last: Keys = ()
+        # Twice as many each time, so that a short run waits for few and draws few in vain.
+        self._block = 1
 
     def __call__(self, *keys: int) -> Sample:
         """The sample of these keys on the inputs' device."""
-        coming = self._coming.pop(keys, None)
-        draws, shifts = self._draw(*keys) if coming is None else coming.result()
-        pairs = zip(draws, self._inputs, strict=False)
-        return Sample(
-            self._fractions,
-            tuple(sent(drawn, x.device, x.dtype) for drawn, x in pairs),
-            self._noise.relative,
-            None if shifts is None else sent(shifts, self._inputs[0].device, torch.int64),
-        )
+        if self._coming is not None and keys in self._coming[0]:
+            names, coming = self._coming
+            self._there, self._coming = self._on_device(names, coming.result()), None
+        if self._coming is not None and self._coming[0][-1] < keys:
+            self._coming = None  # a search had fewer trials than the one before
+        if keys not in self._there:
+            return self._on_device([keys], self._draw([keys]))[keys]
+        return self._there[keys]
 
-    def ahead(self, *following: tuple[int, ...]) -> None:
-        """Begins with the samples of these keys, which are asked for next; forgets all others."""
-        if self._noise.std > 0:
+    def ahead(self, following: Iterable[Keys]) -> None:
+        """Begins with the samples of these keys, which rise and are asked for in their order.
+
+        As many as a block holds; unless a block is on its way, or holds them.
+        """
+        if self._coming is not None or not (self._noise.std > 0 or self._jitter):
+            return
+        wanted = (keys for keys in following if keys > self._last)
+        block = [*islice(wanted, self._most())]
+        if block:
+            self._block, self._last = 2 * self._block, block[-1]
             worker = self._worker = self._worker or ThreadPoolExecutor(1)
-            self._coming = {keys: worker.submit(self._draw, *keys) for keys in following}
+            self._coming = block, worker.submit(self._draw, block)
 
     def close(self) -> None:
         """Lets go of what was begun and not asked for."""
+        self._closed = True
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, *keys: int) -> _Drawn:
-        generator = stream(*keys)
+    def _most(self) -> int:
+        """How many keys the next block has, at least one."""
+        if self._inputs[0].device.type == "cpu":
+            return 1
+        noises = self._inputs if self._noise.std > 0 else ()
+        each = prod(self._shape) * sum(x[0].numel() * x.element_size() for x in noises)
+        return max(1, min(self._block, _BLOCK_BYTES // max(1, each)))
+
+    def _draw(self, block: Sequence[Keys]) -> _Drawn:
+        """Noise per input tensor, (keys, terms, fractions, ...), and shifts, on the CPU."""
         # Without the examples: all see one noise, so that none depends on those beside it.
-        draws = [
-            torch.randn((*self._shape, *x.shape[1:]), generator=generator).mul_(self._noise.std)
-            for x in (self._inputs if self._noise.std > 0 else ())
-        ]
-        if self._jitter == 0:
-            return draws, None
-        return draws, torch.randint(0, self._jitter, (self._shape[1], 2), generator=generator)
+        noisy = self._inputs if self._noise.std > 0 else ()
+        noise = [torch.empty(len(block), *self._shape, *x.shape[1:]) for x in noisy]
+        shifts = torch.empty(len(block), self._shape[1], 2, dtype=torch.int64)
+        for k, keys in enumerate(block):
+            if self._closed:
+                break
+            generator = stream(*keys)
+            for drawn in noise:
+                drawn[k].normal_(generator=generator).mul_(self._noise.std)
+            if self._jitter:
+                shifts[k].random_(0, self._jitter, generator=generator)
+        return noise, shifts if self._jitter else None
+
+    def _on_device(self, block: Sequence[Keys], drawn: _Drawn) -> dict[Keys, Sample]:
+        draws, shifts = drawn
+        noise = [sent(d, x.device, x.dtype) for d, x in zip(draws, self._inputs, strict=False)]
+        moves = None if shifts is None else sent(shifts, self._inputs[0].device, torch.int64)
+        return {
+            keys: Sample(
+                self._fractions,
+                tuple(n[k] for n in noise),
+                self._noise.relative,
+                None if moves is None else moves[k],
+            )
+            for k, keys in enumerate(block)
+        }
 
 
+Keys: TypeAlias = tuple[int, ...]
 _Drawn: TypeAlias = tuple[list[Tensor], Tensor | None]
 
 

@@ -135,6 +135,11 @@ class FixedPath(Path):
         """The points at each of ``ts``, (len(ts), N, ...); override to make them at once."""
         return torch.stack([self.point(start, end, t) for t in ts])
 
+    def ready(self, inputs: Tensors, places: Tensor) -> FixedPath:
+        """The path for one walk, which may hold on the inputs' device what ``places`` need."""
+        del inputs, places
+        return self
+
     def knots(
         self,
         score: Score,
@@ -165,10 +170,10 @@ class FixedPath(Path):
         self, score: Score, baselines: Tensors, inputs: Tensors, places: Tensor
     ) -> Iterator[Tensors]:
         """Points, (k, N, ...), at as many places at once as the score's chunk allows."""
-        per_call = max(1, score.chunk // inputs[0].shape[0])
+        per_call, path = max(1, score.chunk // inputs[0].shape[0]), self.ready(inputs, places)
         for ts in torch.split(places, per_call):
             pairs = zip(baselines, inputs, strict=True)
-            yield tuple(self._points_at(b, x, ts) for b, x in pairs)
+            yield tuple(path._points_at(b, x, ts) for b, x in pairs)
 
     def _points_at(self, start: Tensor, end: Tensor, ts: Tensor) -> Tensor:
         """The points at ``ts``: (k,) the same for all examples, or (k, N) each at its own."""

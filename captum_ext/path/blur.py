@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -61,7 +61,31 @@ class BlurPath(FixedPath):
     def points(self, start: Tensor, end: Tensor, ts: list[float]) -> Tensor:
         """All images at all blurs at once, (len(ts), N, C, height, width)."""
         del start
-        return gaussian_blur(end, [self.max_sigma * (1 - t) for t in ts])
+        return gaussian_blur(end, self._sigmas(ts))
+
+    def ready(self, inputs: Tensors, places: Tensor) -> BlurPath:
+        """With the weights of all blurs on another device than the CPU: one copy in all."""
+        if inputs[0].device.type == "cpu":
+            return self
+        ts = sorted({*places.flatten().tolist()})
+        longest = max(max(x.shape[2:]) for x in inputs)
+        weights = _weights(longest, self._sigmas(ts))
+        rows = sent(weights, inputs[0].device, _wide(inputs[0].dtype)).unbind()
+        return _Ready(self.max_sigma, dict(zip(ts, rows, strict=True)))
+
+    def _sigmas(self, ts: list[float]) -> list[float]:
+        return [self.max_sigma * (1 - t) for t in ts]
+
+
+@dataclass(frozen=True)
+class _Ready(BlurPath):
+    """A blur path whose weights lie on the device, by place."""
+
+    weights: dict[float, Tensor] = field(default_factory=dict)
+
+    def points(self, start: Tensor, end: Tensor, ts: list[float]) -> Tensor:
+        del start
+        return _blurred(end, torch.stack([self.weights[t] for t in ts]))
 
 
 def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
@@ -81,27 +105,37 @@ def gaussian_blur(images: Tensor, sigmas: list[float]) -> Tensor:
     tensor([[1.0000, 1.0000, 1.0000],
             [0.2772, 0.3522, 0.2772]])
     """
-    lead = (len(sigmas), *[1] * (images.dim() - 2))
-    height, width = images.shape[-2:]
+    weights = _weights(max(images.shape[-2:]), sigmas)
+    return _blurred(images, sent(weights, images.device, _wide(images.dtype)))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
     # Neighboring blurs differ by less than half precision can tell.
-    wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    rows = _bands(height, sigmas, wide)
-    columns = rows if width == height else _bands(width, sigmas, wide)
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _blurred(images: Tensor, weights: Tensor) -> Tensor:
+    lead = (len(weights), *[1] * (images.dim() - 2))
+    height, width = images.shape[-2:]
+    wide, rows = images.to(_wide(images.dtype)), _bands(height, weights)
+    columns = rows if width == height else _bands(width, weights)
     with without_autocast(images.device):
         made = rows.view(*lead, height, height) @ wide @ columns.view(*lead, width, width)
     return made.to(images.dtype)
 
 
-def _bands(size: int, sigmas: list[float], like: Tensor) -> Tensor:
-    """The symmetric matrices, (len(sigmas), size, size), that blur a line of pixels.
+def _bands(size: int, weights: Tensor) -> Tensor:
+    """The symmetric matrices, (len(weights), size, size), that blur a line of pixels."""
+    places = torch.arange(size, device=weights.device)
+    return weights[:, (places[:, None] - places).abs()]
 
-    Weights by distance are made in float64 on the CPU, the large matrices where they are used.
-    """
+
+def _weights(size: int, sigmas: list[float]) -> Tensor:
+    """The weights by distance, (len(sigmas), at least size), in float64 on the CPU."""
     sigma = torch.tensor(sigmas, dtype=torch.float64)[:, None]
     radius = (_TRUNCATE * sigma + 0.5).floor()
     distance = torch.arange(max(size, int(radius.max()) + 1), dtype=torch.float64)
     # At sigma 0 the middle would be exp(0 / 0).
     weight = torch.exp(-0.5 * (distance / sigma.clamp(min=1e-6)) ** 2) * (distance <= radius)
     weight /= 2 * weight.sum(1, keepdim=True) - weight[:, :1]
-    places = torch.arange(size, device=like.device)
-    return sent(weight, like.device, like.dtype)[:, (places[:, None] - places).abs()]
+    return weight

@@ -228,7 +228,7 @@ def test_samples_begun_ahead_are_those_of_their_keys(model, images):
     with closing(problem.samples([0.5, 1.0])) as samples:
         for seed in (3, 4):
             found = samples(seed, 0)
-            samples.ahead((seed, 1), (seed, 2))
+            samples.ahead([(seed, 1), (seed, 2)])
             for keys in ((seed, 0), (seed, 1)):
                 found = samples(*keys) if keys[1] else found
                 wanted = problem.sample([0.5, 1.0], *keys)

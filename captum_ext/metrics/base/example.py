@@ -40,6 +40,21 @@ class Reason(IntEnum):
         return self.words
 
 
+def coded(*reasons: tuple[Tensor, Reason]) -> Tensor:
+    """The codes of examples, 0 where no reason holds; of several that do, the last.
+
+    >>> class Missing(Reason):
+    ...     EMPTY = "annotation empty"
+    >>> coded((torch.tensor([False, True]), Missing.EMPTY))
+    tensor([0, 1])
+    """
+    codes = torch.zeros_like(reasons[0][0], dtype=torch.int64)
+    for holds, reason in reasons:
+        # Not by a mask as index, for which a GPU would be asked how many there are.
+        codes = codes.masked_fill(holds.to(codes.device), reason)
+    return codes
+
+
 class ExampleMetric(OpenMetric):
     """A metric that knows its value example by example.
 

@@ -136,10 +136,11 @@ class _InformationCurve(CurveMetric):
         return self._rows(self.ANSWER)
 
     def _codes(self) -> Tensor:
-        codes, y, x = self._rows("codes").clone(), self._answers(), self._rows(self.level)
+        codes, y, x = self._rows("codes"), self._answers(), self._rows(self.level)
 
         def exclude(where: Tensor, code: NoCurve) -> None:
-            codes[(codes == 0) & where] = code
+            nonlocal codes
+            codes = codes.masked_fill((codes == 0) & where, code)
 
         if self._how.n_bins:
             if self.ANSWER == "probability":

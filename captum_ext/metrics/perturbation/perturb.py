@@ -18,7 +18,7 @@ from captum_ext.curve.frames import Joined, even_counts, read
 from captum_ext.curve.ranking import REDUCTIONS, Ranking
 from captum_ext.curve.response import element_share, share
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
-from captum_ext.metrics.base.example import Reason
+from captum_ext.metrics.base.example import Reason, coded
 from captum_ext.score import Score
 
 Reference: TypeAlias = BaseLike
@@ -195,10 +195,11 @@ def _changed(how: Perturbation, ranking: Ranking) -> Tensor:
 
 def _curve(how: Perturbation, x: Tensor, y: Tensor, finite: Tensor) -> tuple[Curve, Tensor]:
     original = -1 if how.inserts else 0
-    codes = torch.zeros(len(y), dtype=torch.int64, device=y.device)
-    codes[y[:, original] == 0] = NoCurve.NO_ORIGINAL if how.relative else 0
-    codes[~torch.isfinite(y).all(1)] = NoCurve.NOT_FINITE_ANSWER
-    codes[~finite] = NoCurve.NOT_FINITE_ATTRIBUTION
+    codes = coded(
+        (how.relative & (y[:, original] == 0), NoCurve.NO_ORIGINAL),
+        (~y.isfinite().all(1), NoCurve.NOT_FINITE_ANSWER),
+        (~finite, NoCurve.NOT_FINITE_ATTRIBUTION),
+    )
     y = y.masked_fill((codes != 0)[:, None], torch.nan)
     curve = Curve(x, y)
     return curve.relative(original) if how.relative else curve, codes

@@ -21,7 +21,7 @@ from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.curve.response import answers, correctness
 from captum_ext.metrics.base.checks import format_attributions, require_probabilities
 from captum_ext.metrics.base.curve_metric import CurveMetric
-from captum_ext.metrics.base.example import Reason
+from captum_ext.metrics.base.example import Reason, coded
 from captum_ext.score import Score
 
 ORDERS, READINGS = ("morf", "lerf"), ("accuracy", "probability")
@@ -148,8 +148,10 @@ class ROAD(CurveMetric):
             frames = Shown(self._base.frames(images, order, shown), images, shown)
             (found,) = read(frames, [lambda x, rows: answers(score, x, rows)], score.chunk)
         require_probabilities(found[..., 0])
-        codes = torch.where(found[..., 0].isfinite().all(1), 0, NoAnswer.NOT_FINITE_ANSWER)
-        codes[~finite] = NoAnswer.NOT_FINITE_ATTRIBUTION
+        codes = coded(
+            (~found[..., 0].isfinite().all(1), NoAnswer.NOT_FINITE_ANSWER),
+            (~finite, NoAnswer.NOT_FINITE_ATTRIBUTION),
+        )
         y = correctness(found) if self.reading == "accuracy" else found[..., 0]
         self._append(y=y.masked_fill((codes != 0)[:, None], torch.nan), codes=codes)
 

@@ -20,7 +20,7 @@ from captum_ext.curve.bases import BaseLike, Shown, as_base
 from captum_ext.curve.frames import read
 from captum_ext.metrics.base.borrowed import BorrowsModel
 from captum_ext.metrics.base.checks import format_attributions
-from captum_ext.metrics.base.example import Reason
+from captum_ext.metrics.base.example import Reason, coded
 from captum_ext.metrics.base.means import TableMetric
 from captum_ext.score import Score
 
@@ -139,7 +139,7 @@ class SensitivityN(BorrowsModel, TableMetric):
             maps, finite = format_attributions(attributions, tensors, full=True)
             sums, answers = self._both_sides(score, tensors, maps, feature_mask, grouped)
         found, codes = _correlation(sums, answers)
-        codes[~finite] = NoCorrelation.NOT_FINITE_ATTRIBUTION
+        codes = codes.masked_fill(~finite[:, None], NoCorrelation.NOT_FINITE_ATTRIBUTION)
         self._append(correlations=found.masked_fill(codes != 0, torch.nan), codes=codes)
 
     def _both_sides(
@@ -206,10 +206,11 @@ def _correlation(sums: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     a, b = sums - sums.mean(0), answers.mean(0) - answers
     a_size, b_size = a.square().sum(0).sqrt(), b.square().sum(0).sqrt()
     rounding = _ROUNDING * len(sums) ** 0.5
-    codes = torch.zeros(sums.shape[1:], dtype=torch.int64, device=sums.device)
-    codes[b_size <= rounding * answers.abs().amax(0)] = NoCorrelation.SAME_ANSWER
-    codes[a_size <= rounding * sums.abs().amax(0)] = NoCorrelation.SAME_CREDIT
-    codes[~answers.isfinite().all(0)] = NoCorrelation.NOT_FINITE_ANSWER
+    codes = coded(
+        (b_size <= rounding * answers.abs().amax(0), NoCorrelation.SAME_ANSWER),
+        (a_size <= rounding * sums.abs().amax(0), NoCorrelation.SAME_CREDIT),
+        (~answers.isfinite().all(0), NoCorrelation.NOT_FINITE_ANSWER),
+    )
     return (a * b).sum(0) / (a_size * b_size), codes
 
 
