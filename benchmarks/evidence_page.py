@@ -57,10 +57,11 @@ def write(rows: Rows, into: Path) -> None:
 def page(found: dict) -> str:
     """The page, of what `summary` found."""
     size = " and ".join(f"{own['n']} images of {name}" for name, own in found.items())
+    one = " One network: what holds on it need not hold on another." if len(found) == 1 else ""
     first = next(iter(found.values()))
     told = "\n".join(f"- {words(name, own)}" for name, own in found.items())
     parts = [
-        INTRODUCTION.format(size=f"They are few: {size}."),
+        INTRODUCTION.format(size=f"They are few: {size}.{one}"),
         SETUP.format(networks=told, **first["settings"]),
         f"## Claims\n\n{counts(found)}\n\n{claims_table(found)}",
         f"## What cannot be tested here\n\n{not_here()}",
@@ -168,11 +169,11 @@ def agreement_words(found: dict) -> str:
     ]
     for name, own in found.items():
         if pairs_of(own):
-            told.append(advice(name, pairs_of(own)))
+            told.append(advice(name, pairs_of(own), own["above random"]))
     return "\n\n".join(told)
 
 
-def advice(name: str, pairs: dict[tuple[str, str], float]) -> str:
+def advice(name: str, pairs: dict[tuple[str, str], float], above: dict[str, float]) -> str:
     ranked = sorted(pairs, key=pairs.__getitem__)
     alike = [p for p in ranked if pairs[p] > 0.8]
     least = ranked[0]
@@ -183,8 +184,15 @@ def advice(name: str, pairs: dict[tuple[str, str], float]) -> str:
     else:
         told.append("no two scores agree so far that one would do.")
     told.append(f"Least alike are {least[0]} and {least[1]} ({pairs[least]:+.2f}).")
-    chosen = apart(pairs)
-    told.append(f"Three scores that say most beside each other: {', '.join(chosen)}.")
+    shares = ", ".join(f"{score} {share:.0%}" for score, share in above.items())
+    told.append(
+        "Little agreement is no merit by itself, as a score of chance agrees with none. Methods "
+        f"that stand above a random map (intervals too): {shares or 'not known'}."
+    )
+    sound = {p: t for p, t in pairs.items() if all(above.get(s, 0) >= 0.9 for s in p)}
+    if sound:
+        chosen = ", ".join(apart(sound))
+        told.append(f"Of the scores with 90 % or more, the least alike, to be reported: {chosen}.")
     return " ".join(told)
 
 

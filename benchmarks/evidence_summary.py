@@ -60,6 +60,19 @@ def agreement(rows: Rows) -> dict[str, dict]:
     return found
 
 
+def above_random(rows: Rows) -> dict[str, float]:
+    """The share of methods that a score puts above the random map, by a verdict that holds."""
+    found = {}
+    for score in (s for s in BETTER if s != "sanity"):
+        chance = values(rows, "random", score)
+        of = {m for row in rows for m, s in row["scores"].items() if score in s}
+        own = (values(rows, m, score) for m in sorted(of.difference(IMPOSTORS)))
+        words = [verdict(v, chance, BETTER[score]).word for v in own]
+        if words and not all(map(isnan, chance)):
+            found[score] = round(words.count("holds") / len(words), 4)
+    return found
+
+
 def tau_of(row: dict, a: str, b: str) -> float:
     methods = [m for m in row["scores"] if m not in IMPOSTORS]
     pairs = [[values([row], m, s)[0] * BETTER[s] for s in (a, b)] for m in methods]
@@ -80,5 +93,6 @@ def summary(rows: Rows) -> dict:
             "means": means(own),
             "claims": claims,
             "agreement": agreement(own),
+            "above random": above_random(own),
         }
     return networks

@@ -40,17 +40,25 @@ def hand_made(scores, network="a"):
 
 
 def test_agreement_turns_scores_and_leaves_impostors_out(bench):
-    from evidence_summary import agreement, judged, means
+    from evidence_summary import above_random, agreement, judged, means
 
     one = {
         name: {"insertion blur": k, "deletion blur": -k, "f1": [0, 2, 1, 3][k]}
         for k, name in enumerate(("I-GOS", "iGOS+", "iGOS++", "RISE"))
     }
+
+    def one_more(shift):
+        chance = {"insertion blur": 9 + shift, "deletion blur": 9, "f1": -9 + shift}
+        return hand_made(one | {"random": chance})
+
     rows = [hand_made(one | {"random": {"insertion blur": 9, "deletion blur": 9, "f1": -9}})] * 2
     found = agreement(rows)
     assert found["insertion blur | deletion blur"]["mean"] == 1
     # One of six pairs of methods is the other way round.
     assert found["insertion blur | f1"]["mean"] == pytest.approx(4 / 6, abs=1e-4)
+    # Of f1 all are above the random map, of insertion none is.
+    assert above_random([one_more(row) for row in (0, 0.1)])["f1"] == 1
+    assert above_random([one_more(row) for row in (0, 0.1)])["insertion blur"] == 0
     assert means(rows)["iGOS++"]["deletion blur"]["mean"] == -2
     from evidence_claims import Claim
 
