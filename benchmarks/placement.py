@@ -7,12 +7,12 @@ give there: similarity to the map of 960 steps, insertion and deletion under bot
 completeness, model evaluations and seconds, with 95 % intervals over photographs.
 
     python benchmarks/placement.py [FOLDER] [--network lite0|lite2] [--limit N] [--scored N]
-        [--keep DIR] [--json placement.json] [--figure placement.png] [--only choose|report]
+        [--keep DIR] [--json placement.json] [--only choose|report]
 
 FOLDER is as in common.py. What is known is not computed again: photographs in --json, and the
 walks of 960 steps in --keep (20 MB each, 580 MB with gradients). Costs are forward passes, a
 gradient counted as three. Cosines are of the whole maps, rank correlations of pixels by absolute
-sums. `--quick` tries everything at 24 steps.
+sums. `--quick` tries everything at 24 steps. placement_figure.py draws what was found.
 """
 
 from __future__ import annotations
@@ -412,43 +412,6 @@ def differences(found: list[tuple[str, str, str, list[dict[str, Any]]]]) -> list
     return told
 
 
-def draw(told: dict[str, Any], file: Path) -> None:
-    """Similarity to the finest map over cost: mean and least, placed and equal."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    titles = {
-        ("straight", "IG"): "IG", ("straight", "IDGI"): "IDGI over IG",
-        ("blur", "IG"): "Blur IG", ("blur", "IDGI"): "IDGI over Blur IG",
-    }  # fmt: skip
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), sharey=True)
-    for axis, ((path, rule), title) in zip(axes, titles.items(), strict=True):
-        for placement, color in (("equal", "C1"), ("placed", "C0")):
-            rows = [
-                row for row in told["report"][path]
-                if row["rule"] == rule and row["placement"] == placement
-            ]  # fmt: skip
-            # Equal steps of the papers' numbers are walked for their seconds alone, by a few.
-            most = max(row["n_photographs"] for row in rows)
-            rows = [row for row in rows if row["n_photographs"] == most]
-            rows.sort(key=lambda row: row["cost"])
-            cost = [row["cost"] for row in rows]
-            name = {"equal": "equal steps", "placed": "equal rise"}[placement]
-            axis.plot(cost, [row["cosine"] for row in rows], "o-", color=color, label=name)
-            axis.plot(cost, [row["least cosine"] for row in rows], ":", color=color)
-        axis.set(title=title, xscale="log", ylim=(-0.05, 1.03), xlabel="forward passes")
-        axis.set_xticks([30, 75, 150, 300, 600], ["30", "75", "150", "300", "600"])
-        axis.minorticks_off()
-        axis.axvline(75, color="0.8", zorder=0)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("cosine to the map of 960 steps\nmean (line), least (dotted)")
-    axes[0].legend(loc="lower right")
-    figure.tight_layout()
-    figure.savefig(file, dpi=90)
-
-
 def main(words: list[str] | None = None, model: Any = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
@@ -459,7 +422,6 @@ def main(words: list[str] | None = None, model: Any = None) -> None:
     parser.add_argument("--only", default="choose,report")
     parser.add_argument("--keep", type=Path, default=Path("placement_walks"))
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--figure", type=Path)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(words)
     arguments.keep.mkdir(parents=True, exist_ok=True)
@@ -472,8 +434,6 @@ def main(words: list[str] | None = None, model: Any = None) -> None:
         # A row a line, so that a change can be read.
         text = json.dumps(told)
         arguments.json.write_text(text.replace('{"placement', '\n{"placement') + "\n")
-    if arguments.figure:
-        draw(told, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ the papers' rule and equal steps (48 on the line, 96 on the path of Blur IG).
     python benchmarks/two_sided.py [FOLDER] [--network lite0|lite2] [--limit N] [--paths straight]
         [--only fidelity|scores] [--keep DIR] [--part K --parts N] [--json two_sided.json]
 
-What stands in --keep is not computed again. Costs are forward passes, a gradient counted as
-three, with those of probes. `--quick` tries everything in few steps.
+What stands in --keep, a folder for one network, is not computed again, and --json keeps what it
+has of other networks. Costs are forward passes, a gradient counted as three, with those of probes.
+`--quick` tries everything in few steps.
 """
 
 from __future__ import annotations
@@ -222,8 +223,9 @@ def main(words: list[str] | None = None, model: Any = None) -> None:
     pictures = [(name, image) for name, image, _ in photographs(arguments.folder)]
     told = summary(list(explore(model, pictures, arguments, QUICK if arguments.quick else Steps())))
     if arguments.json:
+        networks = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
         # A row a line, so that a change can be read.
-        text = json.dumps(told)
+        text = json.dumps(networks | {arguments.network: told})
         for start in ('{"path"', '{"method"'):
             text = text.replace(start, f"\n{start}")
         arguments.json.write_text(text + "\n")

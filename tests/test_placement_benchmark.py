@@ -33,14 +33,13 @@ def test_a_quick_run_tells_all_and_does_nothing_twice(bench, monkeypatch, tmp_pa
     monkeypatch.setattr(bench, "candidates", lambda: [bench.Candidate(4), bench.Candidate(2, 2)])
     told = tmp_path / "told.json"
     words = [str(tmp_path), "--quick", "--keep", str(tmp_path / "kept"), "--json", str(told)]
-    bench.main([*words, "--figure", str(tmp_path / "figure.png")], small_net().eval())
+    bench.main(words, small_net().eval())
     found = json.loads(told.read_text())
     for path in bench.PATHS:
         finest = [row for row in found["report"][path] if row["n"] == 24]
         assert [row["cosine"] for row in finest] == [1, 1]
         names = {row["placement"] for row in found["choose"][path]}
         assert {"equal", "4 probes, variation, floor 0.02"} <= names
-    assert (tmp_path / "figure.png").stat().st_size > 5000
     monkeypatch.setattr(bench, "walked", lambda *_: pytest.fail("a known walk was walked"))
     bench.main(words, small_net().eval())
     assert json.loads(told.read_text()) == found
@@ -66,7 +65,7 @@ def test_the_two_sided_benchmark_goes_on_and_measures_what_it_says(bench, monkey
     # The third photograph chose settings elsewhere.
     two_sided.main([*words, "--limit", "1"], small_net().eval())
     two_sided.main(words, small_net().eval())
-    found = json.loads(told.read_text())
+    found = json.loads(told.read_text())["lite0"]
     assert {row["n_photographs"] for rows in found.values() for row in rows} == {2}
     halved = [row for row in found["fidelity"] if row["placement"] == "finest, halved"]
     placed = [row for row in found["fidelity"] if row["n"] == 4]
@@ -78,4 +77,19 @@ def test_the_two_sided_benchmark_goes_on_and_measures_what_it_says(bench, monkey
     assert len(names) == 2 * len(two_sided.COMPARED)
     monkeypatch.setattr(two_sided, "knots_of", lambda *_: pytest.fail("walked again"))
     two_sided.main(words, small_net().eval())
-    assert str(json.loads(told.read_text())) == str(found)
+    assert str(json.loads(told.read_text())) == str({"lite0": found})
+
+
+def test_the_picture_shows_what_both_benchmarks_found(bench, tmp_path):
+    import placement_figure
+
+    drawn = []
+    axes = type("Axes", (), {"plot": lambda self, *given, **how: drawn.append((given, how))})()
+    ends = json.loads((placement_figure.HERE / "two_sided.json").read_text())["lite0"]["fidelity"]
+    placement_figure.draw_ends(axes, ends, "blur")
+    ((cost, mean, *_), _), ((_, least, *_), _) = drawn
+    assert cost == 74
+    assert 0.98 < mean < 1
+    assert 0.9 < least < mean
+    placement_figure.main([str(tmp_path / "figure.png")])
+    assert (tmp_path / "figure.png").stat().st_size > 5000
