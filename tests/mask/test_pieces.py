@@ -223,16 +223,36 @@ def test_fresh_noise_differs_between_terms_and_common_noise_does_not(model, imag
     assert common.shape[0] == 1
 
 
-def test_samples_begun_ahead_are_those_of_their_keys(model, images):
+@pytest.mark.parametrize("most", [1, 4, 100])
+def test_samples_begun_ahead_are_those_of_their_keys(most, model, images):
     problem = objective_of(model, images, Noise(0.3))
+    rising = [(3, k, *trial) for k in range(9) for trial in ((), (1,))]
     with closing(problem.samples([0.5, 1.0])) as samples:
-        for seed in (3, 4):
-            found = samples(seed, 0)
-            samples.ahead([(seed, 1), (seed, 2)])
-            for keys in ((seed, 0), (seed, 1)):
-                found = samples(*keys) if keys[1] else found
-                wanted = problem.sample([0.5, 1.0], *keys)
-                assert torch.equal(found.noise[0], wanted.noise[0])
+        samples._most = lambda: min(samples._block, most)
+        for here, keys in enumerate(rising):
+            # Some are passed over, as trials are where a search ends early.
+            if here in (4, 5, 11):
+                continue
+            found = samples(*keys)
+            samples.ahead(rising[here + 1 :])
+            assert torch.equal(found.noise[0], problem.sample([0.5, 1.0], *keys).noise[0])
+
+
+@pytest.mark.parametrize(
+    ("most", "n_drawn"), [(1, [1] * 15), (100, [1, 1, 2, 4, 7]), (3, [1, 1, 2, 3, 3, 3, 2])]
+)
+def test_blocks_of_samples_double_up_to_the_most(most, n_drawn, model, images):
+    drawn = []
+    problem = objective_of(model, images, Noise(0.3))
+    rising = [(3, k) for k in range(15)]
+    with closing(problem.samples([0.5, 1.0])) as samples:
+        samples._most = lambda: min(samples._block, most)
+        draw = samples._draw
+        samples._draw = lambda block: drawn.append(len(block)) or draw(block)
+        for here, keys in enumerate(rising):
+            samples(*keys)
+            samples.ahead(rising[here + 1 :])
+    assert drawn == n_drawn
 
 
 def test_groups_are_renumbered_without_gaps_each_examples_alone():
