@@ -25,7 +25,10 @@ def context():
         forkserver.set_forkserver_preload(SLOW)
         # Hashes of strings, and with them the order of sets, are not those of this process.
         seed = "8" if os.environ.get("PYTHONHASHSEED") == "7" else "7"
-        with mock.patch.dict(os.environ, PYTHONHASHSEED=seed, OMP_NUM_THREADS="1"):
+        # It reads the package from where this process does, whatever is installed.
+        path = os.pathsep.join(filter(None, sys.path))
+        given = {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        with mock.patch.dict(os.environ, given):
             forkserver.ensure_running()
     return get_context(METHOD)
 
