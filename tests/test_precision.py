@@ -55,21 +55,25 @@ class Reduced(nn.Module):
 
 
 @HALVES
-@pytest.mark.parametrize("name", ["guided", "blur", "idgi", "rise", "grad-cam"])
+@pytest.mark.parametrize(
+    "name", ["guided", "blur", "idgi", "rise", "grad-cam", "mask", "published"]
+)
 def test_autocast_inside_and_around_the_model_gives_one_map(name, half):
     inside = METHODS[name](Reduced(half)).attribute(IMAGES, target=1)
+    # Within another module too: a published preset asks an `ImageClassifier` for its units.
+    bare = nn.Sequential(copy.deepcopy(MODEL))
     with torch.autocast("cpu", half):
-        around = METHODS[name](copy.deepcopy(MODEL)).attribute(IMAGES, target=1)
+        around = METHODS[name](bare).attribute(IMAGES, target=1)
     assert inside.dtype == around.dtype == torch.float32
     assert torch.equal(inside, around)
-    exact = METHODS[name](MODEL).attribute(IMAGES, target=1)
+    exact = METHODS[name](bare).attribute(IMAGES, target=1)
     assert not torch.equal(inside, exact)
     assert (inside - exact).norm() < 0.1 * exact.norm()
 
 
 @HALVES
 @pytest.mark.filterwarnings("ignore:nothing was deleted")
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("mask", "published")])
+@pytest.mark.parametrize("name", METHODS)
 def test_weights_of_half_precision_give_finite_maps_of_the_inputs_type(name, half):
     images, make = IMAGES.to(half), (LONGER if "igos" in name else METHODS)[name]
     found = make(copy.deepcopy(MODEL).to(half)).attribute(images, target=1)
@@ -82,7 +86,7 @@ def test_weights_of_half_precision_give_finite_maps_of_the_inputs_type(name, hal
 
 @HALVES
 @pytest.mark.parametrize("weights", [True, False])
-@pytest.mark.parametrize("name", ["insertion", "deletion", "road", "aic"])
+@pytest.mark.parametrize("name", ["insertion", "deletion", "road", "aic", "sic"])
 def test_scores_are_added_up_in_double_precision(name, weights, half):
     def score(model, put):
         metric, (images, _, *more) = METRICS[name](model, put)

@@ -1,14 +1,12 @@
-"""The commands on another device write the CPU's tables, without a GPU."""
+"""The commands on other devices write the CPU's tables, without a GPU."""
 
 import json
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from captum_ext.cli import main
+from tests.cli.conftest import picture, quick_figures  # noqa: F401 - used by all tests here
 from tests.devices.pretended_device import PretendedDevice
 
 FACTORY = """
@@ -18,9 +16,11 @@ def classifier():
     return network()
 """
 COMMANDS = {
-    "explain": "images/0.png --methods idgi-ig,rise --steps 2 --n-masks 6 --json table.json",
-    "evaluate": "images --methods idgi-ig --steps 2 --limit 1 --out run",
-    "sanity": "images/0.png --methods saliency --similarity unsigned_spearman --json table.json",
+    "explain": "images/0.png --methods idgi-ig,rise --steps 2 --n-masks 4 --json table.json "
+    "--overwrite",
+    "evaluate": "images --methods idgi-ig --metrics insertion --steps 2 --out run --restart",
+    "sanity": "images/0.png --methods saliency --similarity unsigned_spearman --stages model "
+    "--json table.json --overwrite",
 }
 COSTS = {"seconds", "cost", "versions", "command"}
 
@@ -36,36 +36,27 @@ def numbers(found, path=()):
     return {k: v for key, part in pairs for k, v in numbers(part, (*path, key)).items()}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(FACTORY)
-    (tmp_path / "images").mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    for k, picture in enumerate(pixels):
-        Image.fromarray(picture).save(f"images/{k}.png")
-    return tmp_path
-
-
 def table(command, device):
     words = [command, *COMMANDS[command].split(), "--model", "mine.py:classifier"]
     assert main([*words, "--device", device]) == 0
     name = "run/results.json" if command == "evaluate" else "table.json"
-    found = numbers(json.loads(Path(name).read_text()))
-    if command == "evaluate":
-        shutil.rmtree("run")
-    return found
+    return numbers(json.loads(Path(name).read_text()))
 
 
-# MPS refuses what CUDA does, and float64.
+# Both refuse what the other does, but MPS has no float64 either.
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_writes_the_cpus_table(command, folder):
+def test_a_command_writes_the_cpus_table(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(FACTORY)
+    Path("images").mkdir()
+    picture(0, 24).save("images/0.png")
     wanted = table(command, "cpu")
-    with PretendedDevice("mps"):
-        found = table(command, "mps")
     told = {k: v for k, v in wanted.items() if isinstance(v, float)}
     assert len({*told.values()}) > 3
     # Correlations are of ranks, and pixels that all but tie may swap where sums are in float32.
     near = 1e-4 if command == "sanity" else 1e-6
-    assert {k: found[k] for k in told} == pytest.approx(told, rel=1e-4, abs=near)
-    assert found.keys() == wanted.keys()
+    for device in ("mps", "cuda"):
+        with PretendedDevice(device):
+            found = table(command, device)
+        assert {k: found[k] for k in told} == pytest.approx(told, rel=1e-4, abs=near)
+        assert found.keys() == wanted.keys()
