@@ -22,6 +22,8 @@ from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Explain
 from captum_ext.cli.output import (
+    ANIMATION,
+    MARK,
     PAGE,
     finish,
     maps_file,
@@ -37,6 +39,7 @@ from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics.base.asked_once import AskedOnce
 from captum_ext.registry import METHODS, REFERENCES
+from captum_ext.viz.frames import frames_figure, write_frames
 from captum_ext.viz.maps import Explained, explanation_figure, history_figure, least_credit
 from captum_ext.viz.player import Played, write_player
 
@@ -86,6 +89,8 @@ def run(settings: Explain) -> None:
     if settings.history:
         descents = {r.label: r.descent for r in results.values() if r.descent is not None}
         writers[settings.history] = lambda: write_figure(history_figure(descents), settings.history)
+    if settings.frames:
+        writers[settings.frames] = lambda: _write_frames(settings, image, results, heading)
     if settings.json:
         report = {
             "target": {kind: target, "name": name},
@@ -168,16 +173,41 @@ def _write_page(
         least: by name, the least credit that a map shows.
         heading: what is explained.
     """
-    maps, notes = [], []
+    maps, missing = _played(results, least)
+    notes = [f"{result.label} is missing: {result.problem}." for result in missing]
+    absent, hidden = _absent(image, settings.reference)[0], _HIDDEN[settings.reference]
+    with whole_file(settings.out) as temporary:
+        write_player(temporary, image[0], absent, maps, heading, hidden, settings.seed, notes)
+
+
+def _write_frames(
+    settings: Explain, image: Tensor, results: Mapping[str, Result], heading: str
+) -> None:
+    """Writes what was shown to the model along the curves that were read."""
+    assert settings.frames is not None
+    maps, missing = _played(results, dict.fromkeys(results, 0.0))
+    if not maps:
+        raise ValueError(f"no curves could be read ({missing[0].problem})")
+    absent, file = _absent(image, settings.reference)[0], settings.frames
+    if file.suffix.lower() != ANIMATION:
+        write_figure(frames_figure(image[0], absent, maps, heading, settings.seed), file)
+        return
+    with whole_file(file) as temporary:
+        write_frames(temporary, image[0], absent, maps, heading, settings.seed, MARK)
+
+
+def _played(
+    results: Mapping[str, Result], least: Mapping[str, float]
+) -> tuple[list[Played], list[Result]]:
+    """Maps with all their curves, and the methods that have none."""
+    maps, missing = [], []
     for name, result in results.items():
         if result.attributions is not None and all(key in result.curves for key in SCORES):
             credit = result.attributions[0]
             maps.append(Played(result.label, credit, result.curves, least[name]))
         else:
-            notes.append(f"{result.label} is missing: {result.problem}.")
-    absent, hidden = _absent(image, settings.reference)[0], _HIDDEN[settings.reference]
-    with whole_file(settings.out) as temporary:
-        write_player(temporary, image[0], absent, maps, heading, hidden, settings.seed, notes)
+            missing.append(result)
+    return maps, missing
 
 
 def _absent(image: Tensor, reference: str) -> Tensor:

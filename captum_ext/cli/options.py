@@ -9,13 +9,21 @@ too (masks of RISE, the smallest difference that counts) is compared with it by 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from captum_ext.cli.errors import CallError, as_call_error
-from captum_ext.cli.output import check_folder, check_maps, check_outputs, path, shown
+from captum_ext.cli.output import (
+    ANIMATION,
+    PAGE,
+    check_folder,
+    check_maps,
+    check_outputs,
+    path,
+    shown,
+)
 from captum_ext.registry import (
     METHODS,
     METRICS,
@@ -242,8 +250,8 @@ class Settings:
 class _WithFigure(Settings):
     """What commands are told that draw one figure and may write a table."""
 
-    PAGES: ClassVar[tuple[str, ...]] = ()
-    """Options whose figure may be a page for a browser."""
+    MORE: ClassVar[Mapping[str, str]] = {}
+    """What a figure may be beside a picture, by option: a suffix."""
 
     out: Path
     json: Path | None = _option("also write the table as JSON", None, type=path, metavar="FILE")
@@ -255,7 +263,7 @@ class _WithFigure(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_outputs(self.outputs, self.inputs, self.overwrite, self.PAGES)
+        check_outputs(self.outputs, self.inputs, self.overwrite, self.MORE)
 
     @property
     def outputs(self) -> dict[str, Path | None]:
@@ -269,7 +277,7 @@ class Explain(_WithFigure):
     prints a table and draws one figure."""
 
     SUMMARY = "explain an image's top class with several methods and score the maps"
-    PAGES = ("--out",)
+    MORE = {"--out": PAGE, "--frames": ANIMATION}  # noqa: RUF012
 
     image: Path | None = _image("default: scikit-image's `coffee`")
     methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
@@ -287,6 +295,14 @@ class Explain(_WithFigure):
         "a figure of how masks were optimized", None, type=path, metavar="FILE"
     )
 
+    frames: Path | None = _option(
+        "what the model saw along insertion and deletion, with its scores: strips, or as .gif an "
+        "animation",
+        None,
+        type=path,
+        metavar="FILE",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image is not None:
@@ -294,8 +310,8 @@ class Explain(_WithFigure):
 
     @property
     def outputs(self) -> dict[str, Path | None]:
-        """Also the figure of masks."""
-        return {**super().outputs, "--history": self.history}
+        """Also the figure of masks, and of frames."""
+        return {**super().outputs, "--history": self.history, "--frames": self.frames}
 
 
 @dataclass(frozen=True, kw_only=True)

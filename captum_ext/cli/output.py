@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 from captum_ext._progress import Work
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")
+ANIMATION = ".gif"
 PAGE = ".html"
 MARK = "written by captum_ext"
 """What every file of the command holds, near its beginning or its end."""
@@ -63,7 +65,7 @@ def check_outputs(
     files: Mapping[str, Path | None],
     inputs: Iterable[Path | None],
     overwrite: bool,
-    pages: Iterable[str] = (),
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Raises CallError unless every output can be written without harm.
 
@@ -71,7 +73,7 @@ def check_outputs(
         files: by option; JSON for ``--json``, pictures for all others.
         inputs: files and folders that the command reads.
         overwrite: whether existing files of others may be replaced, but never an input.
-        pages: options whose picture may be a page.
+        more: by option a suffix beside those of pictures.
     """
     taken: dict[str, str] = {}
     known = [source for source in inputs if source is not None]
@@ -79,7 +81,7 @@ def check_outputs(
         if file is None:
             continue
         suffixes = (".json",) if option == "--json" else PICTURES
-        _check_place(option, file, (*suffixes, PAGE) if option in pages else suffixes)
+        _check_place(option, file, (*suffixes, *filter(None, [more.get(option)])))
         # Of one name in the eyes of some file systems.
         name = str(file.resolve()).casefold()
         if name in taken:

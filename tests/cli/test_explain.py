@@ -491,6 +491,19 @@ def test_a_page_holds_every_map_with_the_scores_of_the_table(folder):
     assert (folder / "mine.html").read_text() == "<p>mine</p>"
 
 
+def test_frames_are_strips_or_an_animation_and_replace_their_own_alone(folder, capsys):
+    words = ("--methods", "ig,saliency", "--frames")
+    for name, kind in (("frames.gif", "GIF"), ("frames.png", "PNG"), ("frames.gif", "GIF")):
+        assert explain(*words, name) == 0
+        with Image.open(folder / name) as picture:
+            assert (picture.format, getattr(picture, "n_frames", 1) > 1) == (kind, kind == "GIF")
+    (folder / "mine.gif").write_bytes(b"mine")
+    assert explain(*words, "mine.gif") == 2
+    assert (folder / "mine.gif").read_bytes() == b"mine"
+    assert explain("--methods", "ig", "--out", "a.gif") == 2
+    assert "--out ends in one of .png, .pdf, .svg, .jpg, .html" in capsys.readouterr().err
+
+
 def test_other_figures_are_no_pages(folder, capsys):
     assert explain("--methods", "igos", "--history", "h.html") == 2
     assert "--history ends in one of .png" in capsys.readouterr().err

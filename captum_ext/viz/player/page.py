@@ -136,11 +136,16 @@ def _held(one: Played, suffixes: Sequence[str], seed: int) -> dict[str, Any]:
     }
 
 
-def _steps(attributions: Tensor, reduction: str, n_steps: int, seed: int) -> str:
-    """At which step of the curve each pixel comes or goes, from 1, a byte each."""
+def steps_of(attributions: Tensor, reduction: str, n_steps: int, seed: int) -> Tensor:
+    """At which step of the curve each pixel comes or goes, from 1, (H * W,)."""
     ranking: Ranking = rank((attributions.cpu()[None],), reduction=reduction, seed=seed)
     counts = even_counts(ranking.n_features, n_steps)[0]
-    steps = torch.searchsorted(counts, ranking.positions[0].flatten(), right=True)
+    return torch.searchsorted(counts, ranking.positions[0].flatten(), right=True)
+
+
+def _steps(attributions: Tensor, reduction: str, n_steps: int, seed: int) -> str:
+    """The same, a byte each."""
+    steps = steps_of(attributions, reduction, n_steps, seed)
     wide = torch.uint8 if n_steps < 256 else torch.int16
     return base64.b64encode(steps.to(wide).numpy().tobytes()).decode()
 

@@ -1,0 +1,146 @@
+"""`frames_figure` and `write_frames`: what the model saw along insertion and deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from captum_ext._text import printable
+from captum_ext.viz.player.page import ORDERS, Played, steps_of
+
+_CURVES = ("insertion", "deletion")
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Of the pixels: what a strip shows, as far as the curve has it."""
+
+
+def frames_figure(
+    image: Tensor, absent: Tensor, maps: Sequence[Played], heading: str, seed: int = 0
+) -> Figure:
+    """A strip per method: the frames of insertion and deletion that were asked, with the score.
+
+    Pixels come and go by absolute values where such curves are given, else by signed sums.
+
+    Args:
+        image: (C, H, W) in [0, 1], of 1 or 3 channels.
+        absent: what is shown where pixels are hidden, of the image's shape.
+        maps: of the methods, in order; their curves have the same steps.
+        heading: what is explained.
+        seed: of the order among equal pixels, as of the curves.
+
+    >>> from captum_ext.curve import Curve
+    >>> line = Curve(torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[0.1, 0.4, 0.8]]))
+    >>> one = Played("IG", torch.rand(3, 8, 8), {"insertion": line, "deletion": line})
+    >>> figure = frames_figure(torch.rand(3, 8, 8), torch.zeros(3, 8, 8), [one], "cat")
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['0 %\\n0.10', '50 %\\n0.40', '100 %\\n0.80']
+    """
+    steps = _steps_shown(maps[0])
+    rows = [(one, curve) for one in maps for curve in _CURVES]
+    size = (1.25 * len(steps) + 1.2, 1.6 * len(rows) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(printable(heading), fontsize=9)
+    grid = figure.subplots(len(rows), len(steps), squeeze=False)
+    for axes, (one, name) in zip(grid, rows, strict=True):
+        pictures = _frames(image, absent, one, name, steps, seed)
+        for place, (axis, picture, k) in enumerate(zip(axes, pictures, steps, strict=True)):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axis.set_xticks([], [])
+            axis.set_yticks([], [])
+            axis.set_title(_told(one, name, k), fontsize=7)
+            if place == 0:
+                axis.set_ylabel(f"{printable(one.label)}\n{name}", fontsize=7)
+    return figure
+
+
+def write_frames(
+    file: str | Path,
+    image: Tensor,
+    absent: Tensor,
+    maps: Sequence[Played],
+    heading: str,
+    seed: int = 0,
+    comment: str = "",
+) -> None:
+    """Writes an animated GIF of every frame that was asked, all methods side by side.
+
+    Args:
+        file: where to.
+        image, absent, maps, heading, seed: as of `frames_figure`.
+        comment: kept in the file.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    n_steps = maps[0].curves[f"insertion{_suffix(maps[0])}"].y.shape[1]
+    pictures = [_page(image, absent, maps, heading, seed, k) for k in range(n_steps)]
+    # One palette for all, so that colors don't flicker.
+    first = pictures[-1].quantize(255, dither=Image.Dither.NONE)
+    drawn = [picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures]
+    drawn[0].save(
+        file, "GIF", save_all=True, append_images=drawn[1:], loop=0, comment=comment.encode(),
+        # The ends stay longer: there is more to compare.
+        duration=[1500, *[300] * (n_steps - 2), 1500][:n_steps],
+    )  # fmt: skip
+
+
+def _page(
+    image: Tensor, absent: Tensor, maps: Sequence[Played], heading: str, seed: int, k: int
+) -> Image.Image:
+    """One moment of the animation."""
+    figure = Figure(figsize=(1.5 * len(maps) + 0.4, 3.9), dpi=100, layout="constrained")
+    figure.suptitle(printable(heading), fontsize=8)
+    grid = figure.subplots(len(_CURVES), len(maps), squeeze=False)
+    for axes, name in zip(grid, _CURVES, strict=True):
+        for axis, one in zip(axes, maps, strict=True):
+            (picture,) = _frames(image, absent, one, name, [k], seed)
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            axis.set_axis_off()
+            label = printable(one.label) + "\n" if name == _CURVES[0] else ""
+            axis.set_title(f"{label}{name} {_told(one, name, k, ': ')}", fontsize=6)
+    return _as_picture(figure)
+
+
+def _as_picture(figure: Figure) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _frames(
+    image: Tensor, absent: Tensor, one: Played, curve: str, steps: Sequence[int], seed: int
+) -> Iterator[np.ndarray]:
+    """Frames, (H, W, 3) or gray (H, W), of uint8, at these steps of a curve."""
+    n_steps = one.curves[f"{curve}{_suffix(one)}"].y.shape[1] - 1
+    comes = steps_of(one.attributions, ORDERS[_suffix(one)], n_steps, seed)
+    comes = comes.view(image.shape[1:])
+    for k in steps:
+        strongest = comes <= k
+        shown = strongest if curve == "insertion" else ~strongest
+        frame = torch.where(shown, image.cpu(), absent.cpu())
+        pixels = frame.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+        # matplotlib takes gray pictures without a channel.
+        yield pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def _suffix(one: Played) -> str:
+    return "_abs" if all(f"{curve}_abs" in one.curves for curve in _CURVES) else ""
+
+
+def _steps_shown(one: Played) -> list[int]:
+    """The steps nearest to the shares of a strip, each once."""
+    x = one.curves[f"insertion{_suffix(one)}"].x[0]
+    return sorted({int((x - share).abs().argmin()) for share in SHARES})
+
+
+def _told(one: Played, name: str, k: int, between: str = "\n") -> str:
+    curve = one.curves[f"{name}{_suffix(one)}"]
+    return f"{float(curve.x[0, k]):.0%}".replace("%", " %") + f"{between}{float(curve.y[0, k]):.2f}"
