@@ -71,12 +71,13 @@ def test_a_quick_run_measures_once_and_makes_the_page(bench, monkeypatch, tmp_pa
     photographs = [bench.Example(name, image) for name in ("one", "two")]
     monkeypatch.setattr(bench, "annotated", lambda _: photographs)
     words = ["--quick", "--keep", str(tmp_path / "kept"), "--into", str(tmp_path)]
+    words += ["--without", "I-GOS", "iGOS+", "iGOS++"]
     bench.main([*words, "--limit", "1"], small_net())
     file = tmp_path / "kept" / "lite0.jsonl"
     (first,) = (json.loads(line) for line in file.read_text().splitlines())
     scores = first["scores"]
     assert scores["edges"]["sanity"] == pytest.approx(1)
-    assert len(scores) == 16
+    assert len(scores) == 13
     ratio = scores["IG"]["insertion black"] / first["probability"]
     assert scores["IG"]["insertion ratio"] == pytest.approx(ratio)
 
