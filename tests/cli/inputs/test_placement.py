@@ -56,7 +56,7 @@ def test_even_steps_say_nothing(placement, folder):
     found = report("t.json")
     assert found["table"][0]["gradients"] == found["protocol"]["n_steps"] == 50
     assert (found["protocol"]["placement"], found["protocol"]["walks"]) == (placement, [])
-    assert Sanity().effort["n_steps"] == 20
+    assert Sanity().effort["n_steps"] == 50
 
 
 def test_by_default_steps_are_placed_on_the_path_of_blur_ig_alone(folder):
