@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -78,41 +79,43 @@ def write_frames(
     Raises:
         OSError: if the file can't be written.
     """
-    n_steps = maps[0].curves[f"insertion{_suffix(maps[0])}"].y.shape[1]
-    pictures = [_page(image, absent, maps, heading, seed, k) for k in range(n_steps)]
+    pictures = [*_moments(image, absent, maps, heading, seed)]
     # One palette for all, so that colors don't flicker.
     first = pictures[-1].quantize(255, dither=Image.Dither.NONE)
     drawn = [picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures]
     drawn[0].save(
         file, "GIF", save_all=True, append_images=drawn[1:], loop=0, comment=comment.encode(),
         # The ends stay longer: there is more to compare.
-        duration=[1500, *[300] * (n_steps - 2), 1500][:n_steps],
+        duration=[1500, *[300] * (len(pictures) - 2), 1500][: len(pictures)],
     )  # fmt: skip
 
 
-def _page(
-    image: Tensor, absent: Tensor, maps: Sequence[Played], heading: str, seed: int, k: int
-) -> Image.Image:
-    """One moment of the animation."""
+def _moments(
+    image: Tensor, absent: Tensor, maps: Sequence[Played], heading: str, seed: int
+) -> Iterator[Image.Image]:
+    """The moments of the animation, drawn into one figure whose layout is found once."""
     figure = Figure(figsize=(1.5 * len(maps) + 0.4, 3.9), dpi=100, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
     figure.suptitle(printable(heading), fontsize=8)
     grid = figure.subplots(len(_CURVES), len(maps), squeeze=False)
+    steps = range(maps[0].curves[f"insertion{_suffix(maps[0])}"].y.shape[1])
+    cells = []
     for axes, name in zip(grid, _CURVES, strict=True):
         for axis, one in zip(axes, maps, strict=True):
-            (picture,) = _frames(image, absent, one, name, [k], seed)
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axis.set_axis_off()
+            pictures = [*_frames(image, absent, one, name, steps, seed)]
+            shown = axis.imshow(pictures[0], cmap="gray", vmin=0, vmax=255)
             label = printable(one.label) + "\n" if name == _CURVES[0] else ""
-            axis.set_title(f"{label}{name} {_told(one, name, k, ': ')}", fontsize=6)
-    return _as_picture(figure)
-
-
-def _as_picture(figure: Figure) -> Image.Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+            titles = [f"{label}{name} {_told(one, name, k, ': ')}" for k in steps]
+            title = axis.set_title(titles[0], fontsize=6)
+            cells.append((shown, pictures, title, titles))
+    for k in steps:
+        for shown, pictures, title, titles in cells:
+            shown.set_data(pictures[k])
+            title.set_text(titles[k])
+        canvas.draw()
+        figure.set_layout_engine("none")
+        yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def _frames(
