@@ -36,7 +36,8 @@ class PathAttribution(GradientAttribution):
         path: from the baselines to the inputs.
         rule: `riemann`, `trapezoid`, `important_direction`, or a function of two knots.
         placement: where the knots of a `FixedPath` stand: `even`, `EqualRise()`, or a function as
-            `Placement` describes it. None: equal steps, but along Blur IG's path.
+            `Placement` describes it. None: the method's own way, which but for
+            `BlurIG` and what is over it is equal steps.
 
     Raises:
         ValueError: for a placement on a path that finds its points itself.
@@ -166,7 +167,7 @@ class PathAttribution(GradientAttribution):
             additional_forward_args: further arguments of the model, one or a tuple; a tensor
                 with N rows follows its examples, all else is passed as it is.
             n_steps: steps on the path, at least 1; None is the paper's number, or the
-                placement's. Along Blur IG's path None places them as `BlurIG` says.
+                placement's; `BlurIG` and what is over it then place them as `BlurIG` says.
             internal_batch_size: examples per model call. None lets the library choose: as many
                 as suit the device, never fewer than N. The result does not depend on it.
             return_convergence_delta: also return the completeness error.

@@ -112,13 +112,13 @@ class Evaluation:
         self.smallest = SMALLEST
         """The smallest difference that counts, as a share of a score's range."""
         self.command: str | None = None
+        """The command that repeats the run, for the report."""
         self.class_names: dict[int, str] = {}
         """What classes that are explained are called, as far as that is known."""
         self.targets_from: str | None = None
         """Where the classes that are explained come from, in words."""
         self.sanity: dict[str, Any] | None = None
         """What ``captum-ext sanity --json`` wrote of the same model, for the report."""
-        """The command that repeats the run, for the report."""
         # Bootstraps take time, and every file asks for them.
         self._significance: dict[tuple[str, float], dict[str, dict[str, Difference]]] = {}
         self._standings: dict[float, dict[str, Standing]] = {}

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from captum_ext._text import printable
-from captum_ext.viz.player.page import ORDERS, Played, steps_of
+from captum_ext.curve.codec import to_bytes
+from captum_ext.viz.player.page import CURVES, ORDERS, Played, steps_of
 
-_CURVES = ("insertion", "deletion")
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Of the pixels: what a strip shows, as far as the curve has it."""
 
@@ -43,7 +43,7 @@ def frames_figure(
     ['0 %\\n0.10', '50 %\\n0.40', '100 %\\n0.80']
     """
     steps = _steps_shown(maps[0])
-    rows = [(one, curve) for one in maps for curve in _CURVES]
+    rows = [(one, curve) for one in maps for curve in CURVES]
     size = (1.25 * len(steps) + 1.2, 1.6 * len(rows) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(printable(heading), fontsize=9)
@@ -97,15 +97,15 @@ def _moments(
     figure = Figure(figsize=(1.5 * len(maps) + 0.4, 3.9), dpi=100, layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)
     figure.suptitle(printable(heading), fontsize=8)
-    grid = figure.subplots(len(_CURVES), len(maps), squeeze=False)
+    grid = figure.subplots(len(CURVES), len(maps), squeeze=False)
     steps = range(maps[0].curves[f"insertion{_suffix(maps[0])}"].y.shape[1])
     cells = []
-    for axes, name in zip(grid, _CURVES, strict=True):
+    for axes, name in zip(grid, CURVES, strict=True):
         for axis, one in zip(axes, maps, strict=True):
             axis.set_axis_off()
             pictures = [*_frames(image, absent, one, name, steps, seed)]
             shown = axis.imshow(pictures[0], cmap="gray", vmin=0, vmax=255)
-            label = printable(one.label) + "\n" if name == _CURVES[0] else ""
+            label = printable(one.label) + "\n" if name == CURVES[0] else ""
             titles = [f"{label}{name} {_told(one, name, k, ': ')}" for k in steps]
             title = axis.set_title(titles[0], fontsize=6)
             cells.append((shown, pictures, title, titles))
@@ -128,14 +128,13 @@ def _frames(
     for k in steps:
         strongest = comes <= k
         shown = strongest if curve == "insertion" else ~strongest
-        frame = torch.where(shown, image.cpu(), absent.cpu())
-        pixels = frame.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+        (pixels,) = to_bytes(torch.where(shown, image.cpu(), absent.cpu())[None])
         # matplotlib takes gray pictures without a channel.
         yield pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def _suffix(one: Played) -> str:
-    return "_abs" if all(f"{curve}_abs" in one.curves for curve in _CURVES) else ""
+    return "_abs" if all(f"{curve}_abs" in one.curves for curve in CURVES) else ""
 
 
 def _steps_shown(one: Played) -> list[int]:

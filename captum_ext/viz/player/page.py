@@ -24,7 +24,7 @@ from captum_ext.viz.maps import overlay
 _HERE = Path(__file__).parent
 ORDERS = {"": "sum", "_abs": "abs_sum"}
 """By the suffix of a curve's name, how pixels are ranked."""
-_CURVES = ("insertion", "deletion")
+CURVES = ("insertion", "deletion")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def write_player(
     ...     page.read_text()[:15]
     '<!doctype html>'
     """
-    suffixes = [s for s in ORDERS if all(f"{c}{s}" in m.curves for m in maps for c in _CURVES)]
+    suffixes = [s for s in ORDERS if all(f"{c}{s}" in m.curves for m in maps for c in CURVES)]
     if not suffixes or not maps:
         raise ValueError("`maps` need curves of insertion and deletion, of the same orders each.")
     pages = Environment(
@@ -119,7 +119,7 @@ def write_player(
 
 def _held(one: Played, suffixes: Sequence[str], seed: int) -> dict[str, Any]:
     """A map as the page's script reads it."""
-    curves = {f"{c}{s}": one.curves[f"{c}{s}"] for s in suffixes for c in _CURVES}
+    curves = {f"{c}{s}": one.curves[f"{c}{s}"] for s in suffixes for c in CURVES}
     (steps,) = {curve.y.shape[1] - 1 for curve in curves.values()}
     return {
         "label": printable(one.label),
