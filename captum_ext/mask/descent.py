@@ -158,8 +158,7 @@ class _Run:
 
     def _iterate(self) -> tuple[MaskState, StepResult]:
         rows = self.active
-        sample = self.samples(self.seed, self.iteration)
-        self.samples.ahead(self.following())
+        sample = self.sample()
         here = self.direction(self.problem, self.masks[rows], rows, sample)
         finite = here.gradient.isfinite().flatten(1).all(1)
         self.note(finite if here.value is None else finite & here.value.isfinite(), rows)
@@ -176,7 +175,13 @@ class _Run:
         self.spent[rows] += result.trials * self.per_value
         return here, _at_ones(result, flat)
 
-    def following(self) -> Iterator[tuple[int, ...]]:
+    def sample(self, *trial: int) -> Sample:
+        """The sample of this iteration, or of a trial in it; begins with those that follow."""
+        found = self.samples(self.seed, self.iteration, *trial)
+        self.samples.ahead(self._following())
+        return found
+
+    def _following(self) -> Iterator[tuple[int, ...]]:
         """The keys of the samples after this iteration's, in order: as many trials as it had."""
         for iteration in range(self.iteration, self.n_iter):
             if iteration > self.iteration:
@@ -268,9 +273,7 @@ class _Objective:
         self.evaluations += 1
         run, rows, drawn = self.run, self.rows[among], self.sample
         if run.fresh:
-            keys = (run.seed, run.iteration, self.evaluations)
-            drawn = run.samples(*keys)
-            run.samples.ahead(run.following())
+            drawn = run.sample(self.evaluations)
         value = run.problem.value(masks, rows, drawn)
         run.note(value.isfinite(), rows)
         return value
