@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from captum_ext.evaluation.report.copies import FORMATS
+from captum_ext.evaluation.report.pictures import extremes, figure_address, side_by_side
+from captum_ext.evaluation.report.sanity import sanity_table
 from captum_ext.evaluation.report.sentences import (
     on_classes,
     on_few,
@@ -24,14 +23,13 @@ from captum_ext.evaluation.report.sentences import (
     on_values,
     sentences,
 )
+from captum_ext.evaluation.report.shares import shares
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.store.identity import digest_of_source
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
 from captum_ext.viz.scores import arrow, score_figure
-from captum_ext.viz.thumbnails import tinted
 
 _HERE = Path(__file__).parent
-_SHOWN = 4
 _ROWS = 500
 
 
@@ -103,14 +101,14 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
             for column in found.columns
         ],
         "copies": {kind: write(_rows(found, names, first)) for kind, write in FORMATS.items()},
-        "ratios": _ratios(found, names),
-        "sanity": _sanity(found, names),
+        "ratios": shares(found, names),
+        "sanity": sanity_table(found, names),
         "checksums": _checksums(found),
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
-        "scores": _picture(_scores(found, names)),
-        "curves": _picture(found.plot(names)) if any(found.curves.values()) else "",
-        "extremes": _extremes(found, names, first),
-        "side_by_side": _side_by_side(found, first),
+        "scores": figure_address(_scores(found, names)),
+        "curves": figure_address(found.plot(names)) if any(found.curves.values()) else "",
+        "extremes": extremes(found, names, first),
+        "side_by_side": side_by_side(found, first),
         "left_out": [
             *sentences(found, names),
             *(f"method {names.get(m, m)}: {reason}" for m, reason in found.unsuited.items()),
@@ -141,63 +139,6 @@ def _rows(found: Evaluation, names: Mapping[str, str], first: str) -> list[list[
         cells = [_value(found, column, record["method"]) for column in found.columns]
         rows.append([names[record["method"]], *cells, *_costs(record)])
     return rows
-
-
-def _ratios(found: Evaluation, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Areas of insertion and deletion in shares of each image's own probability.
-
-    None where answers are no probabilities, an image has several classes, or a metric gives
-    shares already.
-    """
-    settings = found.settings.get("metrics", {})
-    kinds = [("Insertion", "probability"), ("Deletion", "probability")]
-    columns = [
-        c for c in found.columns
-        if c in found.values
-        and (settings.get(c, {}).get("metric"), settings.get(c, {}).get("reading")) in kinds
-    ]  # fmt: skip
-    if found.n_pairs or not columns:
-        return []
-    whole = torch.tensor([one.pairs[0][1] or torch.nan for one in found.kept], dtype=torch.float64)
-    heads = [f"{c}{arrow(found.better(c))}" for c in columns]
-    values = [
-        [float((found.values[c][m].cpu() / whole).nanmean()) for c in columns]
-        for m in found.methods
-    ]
-    rows = [
-        {"name": names[m], "cells": ["-" if x != x else f"{x:.3f}" for x in row]}
-        for m, row in zip(found.methods, values, strict=True)
-    ]
-    return [{"title": "shares of probability", "heads": heads, "rows": rows}]
-
-
-def _sanity(found: Evaluation, names: Mapping[str, str]) -> dict[str, Any] | None:
-    """Each method's similarities after randomization, means over stages, beside chance."""
-    if found.sanity is None:
-        return None
-    table = found.sanity["table"]
-    keys = [key.removesuffix("_chance") for key in table[0] if key.endswith("_chance")]
-    rows = []
-    for method in dict.fromkeys(row["method"] for row in table):
-        own = [row for row in table if row["method"] == method]
-        rows.append(
-            {"name": names.get(method, method), "cells": [_similarity(own, k) for k in keys]}
-        )
-    protocol = found.sanity.get("protocol", {})
-    return {
-        "title": "sanity check",
-        "heads": [f"{key} ↓" for key in keys],
-        "rows": rows,
-        "model": protocol.get("model"),
-        "n_images": len(protocol.get("targets", [])),
-    }
-
-
-def _similarity(rows: list[dict[str, Any]], key: str) -> str:
-    known = [row[key] for row in rows if row[key] is not None]
-    chance = rows[0][f"{key}_chance"]
-    beside = "" if chance is None else f" (chance {chance:.2f})"
-    return f"{sum(known) / len(known):.2f}{beside}" if known else "-"
 
 
 def _checksums(found: Evaluation) -> dict[str, str]:
@@ -311,70 +252,3 @@ def _scores(found: Evaluation, names: Mapping[str, str]) -> Figure:
         for column in found.columns
     }
     return score_figure(columns, names)
-
-
-def _extremes(found: Evaluation, names: Mapping[str, str], column: str) -> list[dict[str, Any]]:
-    """The best and worst images of each method, with its maps."""
-    sign = -1 if column in found.columns and found.better(column) is False else 1
-    rows = []
-    for method, values in found.values.get(column, {}).items():
-        if method in found.impostors:
-            continue
-        known = torch.nonzero(~values.isnan()).flatten()
-        order = known[(sign * values[known]).argsort(descending=True, stable=True)].tolist()
-        n = min(_SHOWN, len(order) // 2)
-        if n:
-            best, worst = (
-                [{**_example(found, k), **_map(found, k, method, values)} for k in some]
-                for some in (order[:n], order[-n:])
-            )
-            rows.append({"name": names[method], "best": best, "worst": worst})
-    return rows
-
-
-def _side_by_side(found: Evaluation, column: str) -> list[dict[str, Any]]:
-    """A few images under every method: those on which methods differ most."""
-    if column not in found.values or len(found.methods) - len(found.impostors) < 2:
-        return []
-    by_method = found.values[column]
-    values = torch.stack([v for m, v in by_method.items() if m not in found.impostors])
-    spread = values.nan_to_num(0).amax(0) - values.nan_to_num(1).amin(0)
-    chosen = spread.argsort(descending=True, stable=True)[:_SHOWN].tolist()
-    return [
-        {**_example(found, k), "maps": [_map(found, k, m, by_method[m]) for m in found.methods]}
-        for k in chosen
-    ]
-
-
-def _example(found: Evaluation, k: int) -> dict[str, str]:
-    position = found.kept[k].position
-    called = [
-        f"{found.class_names.get(target, f'class {target}')}"
-        + ("" if p is None or found.answers != "probability" else f", p = {p:.2f}")
-        for target, p in found.kept[k].pairs
-        if target is not None and found.answers == "probability"
-    ]
-    return {
-        "name": found.name_of(position),
-        "target": "; ".join(called),
-        "picture": _data(found.picture_of(position)),
-    }
-
-
-def _map(found: Evaluation, k: int, method: str, values: torch.Tensor) -> dict[str, str]:
-    picture = tinted(found.picture_of(found.kept[k].position, method))
-    return {"map": _data(picture), "value": f"{float(values[k]):.2f}"}
-
-
-def _picture(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png")
-    return _data(buffer.getvalue())
-
-
-def _data(content: bytes | None) -> str:
-    """A picture as the address of itself; none has none."""
-    if content is None:
-        return ""
-    kind = "jpeg" if content[:2] == b"\xff\xd8" else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

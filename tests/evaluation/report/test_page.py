@@ -10,7 +10,7 @@ import torch
 
 from captum_ext.evaluation import evaluate, write_report
 from captum_ext.evaluation.report.copies import FORMATS
-from captum_ext.evaluation.report.page import _ratios
+from captum_ext.evaluation.report.shares import shares
 from tests.evaluation.conftest import data, methods, metrics
 
 
@@ -62,12 +62,12 @@ def test_pictures_tables_and_scrolled_parts_have_names(found, tmp_path):
 
 
 def test_ratios_are_areas_over_the_images_own_probability(found):
-    (table,) = _ratios(found, {m: m for m in found.methods})
+    (table,) = shares(found, {m: m for m in found.methods})
     column = table["heads"].index("insertion ↑")
     for row in table["rows"]:
         values = found.values["insertion"][row["name"]].tolist()
-        shares = [v / one.probability for v, one in zip(values, found.kept, strict=True)]
-        assert float(row["cells"][column]) == pytest.approx(sum(shares) / 4, abs=6e-4)
+        expected = [v / one.probability for v, one in zip(values, found.kept, strict=True)]
+        assert float(row["cells"][column]) == pytest.approx(sum(expected) / 4, abs=6e-4)
 
 
 def test_copies_hold_every_cell():
