@@ -24,7 +24,7 @@ from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
-from captum_ext.cli.options import SCORE, Evaluate, names_in
+from captum_ext.cli.options import SCORE, Evaluate, file_of, names_in
 from captum_ext.cli.output import Progress, finish, is_ours, maps_file, shown, shown_command
 from captum_ext.cli.tables import as_text, names_of_files, writers
 from captum_ext.evaluation import Evaluation, evaluate
@@ -218,6 +218,11 @@ def _describe(found: Evaluation, settings: Evaluate, model: nn.Module, n_labeled
         found.targets_from = f"the class of each image by {told}"
     else:
         found.targets_from = "the class that the model predicts for each image"
+    files = {
+        "--model": file_of(settings.model),
+        "--weights": settings.weights if settings.weights != "random" else None,
+    }
+    found.files = {o: Path(file) for o, file in files.items() if file and Path(file).is_file()}
     found.sanity = _sanity_of(settings.out / "sanity.json")
 
 

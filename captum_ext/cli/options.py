@@ -565,6 +565,15 @@ def loads_a_file(spec: str) -> bool:
     return ":" in spec and not library_of(spec)[0]
 
 
+def file_of(spec: str) -> str | None:
+    """The user's file that a model comes from; None where there is none.
+
+    >>> file_of("mine.py:net"), file_of("timm:resnet18")
+    ('mine.py', None)
+    """
+    return spec.rpartition(":")[0] if loads_a_file(spec) else None
+
+
 def library_of(spec: str) -> tuple[str, str]:
     """The library that a model is of, and its name there; "" and the model for any other.
 
@@ -585,8 +594,8 @@ def require_model(spec: str, weights: str | None) -> None:
             f"--model is {', '.join([*LITE][1:])}, {', '.join(f'{one}:NAME' for one in LIBRARIES)} "
             f"or path/to/file.py:factory, but got {spec!r}."
         )
-    file = Path(spec.rpartition(":")[0])
-    if loads_a_file(spec) and not os.path.isfile(file):
+    file = file_of(spec)
+    if file is not None and not os.path.isfile(file):
         raise CallError(f"--model names the file {file}, which does not exist.")
     if weights == "random" and loads_a_file(spec):
         raise CallError(

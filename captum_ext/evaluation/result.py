@@ -117,6 +117,8 @@ class Evaluation:
         """What classes that are explained are called, as far as that is known."""
         self.targets_from: str | None = None
         """Where the classes that are explained come from, in words."""
+        self.files: dict[str, Path] = {}
+        """Files that the model was made of, by what they are, for their checksums in the report."""
         self.sanity: dict[str, Any] | None = None
         """What ``captum-ext sanity --json`` wrote of the same model, for the report."""
         # Bootstraps take time, and every file asks for them.

@@ -1,6 +1,7 @@
 """``captum-ext evaluate`` and ``sanity`` as a user meets them."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -118,6 +119,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_repeats_the_command(folder):
     assert "captum-ext evaluate images --model mine.py:classifier" in page
     assert "Best and worst images" in page
     assert page.count("data:image/") > 20
+    checksum = hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
+    assert f"file of --model, mine.py: <code>{checksum}" in page
 
 
 def test_a_file_name_can_not_change_the_page(folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from captum_ext.evaluation.report.checksums import checksums
 from captum_ext.evaluation.report.copies import FORMATS
 from captum_ext.evaluation.report.pictures import extremes, figure_address, side_by_side
 from captum_ext.evaluation.report.sanity import sanity_table
@@ -25,7 +25,6 @@ from captum_ext.evaluation.report.sentences import (
 )
 from captum_ext.evaluation.report.shares import shares
 from captum_ext.evaluation.result import Evaluation
-from captum_ext.evaluation.store.identity import digest_of_source
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
 from captum_ext.viz.scores import arrow, score_figure
 
@@ -103,7 +102,7 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
         "copies": {kind: write(_rows(found, names, first)) for kind, write in FORMATS.items()},
         "ratios": shares(found, names),
         "sanity": sanity_table(found, names),
-        "checksums": _checksums(found),
+        "checksums": checksums(found),
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
         "scores": figure_address(_scores(found, names)),
         "curves": figure_address(found.plot(names)) if any(found.curves.values()) else "",
@@ -139,18 +138,6 @@ def _rows(found: Evaluation, names: Mapping[str, str], first: str) -> list[list[
         cells = [_value(found, column, record["method"]) for column in found.columns]
         rows.append([names[record["method"]], *cells, *_costs(record)])
     return rows
-
-
-def _checksums(found: Evaluation) -> dict[str, str]:
-    """SHA-256 of what was run on what."""
-    seen = "".join(f"{one.position} {one.digest}\n" for one in found.seen)
-    return {
-        "model (kind, and first digits of weights and code)": str(found.settings.get("model")),
-        f"images ({len(found.seen)}, by position and pixels)": hashlib.sha256(
-            seen.encode()
-        ).hexdigest(),
-        "source of captum_ext": digest_of_source("captum_ext"),
-    }
 
 
 def _value(found: Evaluation, column: str, method: str | None) -> str:

@@ -88,7 +88,7 @@ class ResultFolder:
             yield made
             _flush(made)
             # Both contents are ours until the new one has its place: a kill may come between.
-            self._record({name: [*([_content(file)] if file.exists() else []), _content(made)]})
+            self._record({name: [*([content_of(file)] if file.exists() else []), content_of(made)]})
             self.claim([name])
             os.replace(made, file)
 
@@ -150,10 +150,11 @@ class ResultFolder:
 def _is_own(file: Path, states: Any) -> bool:
     if states is None or file.is_symlink() or not file.is_file():
         return False
-    return states == _IN_USE or _content(file) in states
+    return states == _IN_USE or content_of(file) in states
 
 
-def _content(file: Path) -> dict[str, Any]:
+def content_of(file: Path) -> dict[str, Any]:
+    """A file's size and SHA-256."""
     seen = hashlib.sha256()
     with file.open("rb") as stream:
         while part := stream.read(1 << 20):

@@ -1,6 +1,7 @@
 """The report for an audit: names, numbers of images, copies, checksums, and nothing unnamed."""
 
 import csv
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from captum_ext.evaluation import evaluate, write_report
+from captum_ext.evaluation.report.checksums import checksums
 from captum_ext.evaluation.report.copies import FORMATS
 from captum_ext.evaluation.report.shares import shares
 from tests.evaluation.conftest import data, methods, metrics
@@ -50,6 +52,14 @@ def test_the_page_says_what_an_audit_asks(found, tmp_path):
         assert said in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
+
+
+def test_files_of_the_model_have_checksums_and_a_missing_one_none(found, tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    found.files = {"--weights": tmp_path / "net.pth", "--model": tmp_path / "gone.py"}
+    made = checksums(found)
+    assert made["file of --weights, net.pth"] == hashlib.sha256(b"weights").hexdigest()
+    assert made["file of --model, gone.py"] == "not read: No such file or directory"
 
 
 def test_pictures_tables_and_scrolled_parts_have_names(found, tmp_path):
