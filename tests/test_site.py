@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import asked, needs_browser
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -73,3 +75,30 @@ def test_every_tutorial_is_a_page_with_its_pictures(site):
 def test_no_doctest_is_shown_as_a_quotation(site):
     for page in (site / "reference").glob("*.html"):
         assert not re.search(r"<blockquote>\s*<blockquote>", page.read_text()), page.name
+
+
+def test_every_equation_is_set_without_a_script(site):
+    pages = {file: file.read_text() for file in (ROOT / "docs").rglob("*.md")}
+    written = {file: text.count("\n```math\n") for file, text in pages.items()}
+    assert sum(written.values()) > 10
+    for file, count in written.items():
+        page = (site / file.relative_to(ROOT / "docs")).with_suffix(".html").read_text()
+        blocks = re.findall(r'<div class="equation"><math .*?</math></div>', page)
+        assert len(blocks) == count, file.name
+
+
+TYPED = """
+const input = document.querySelector("[data-md-component=search-query]");
+input.focus();
+input.value = "equidistribution";
+input.dispatchEvent(new Event("keyup", { bubbles: true }));
+const links = () => [...document.querySelectorAll(".md-search-result__link")].map((a) => a.href);
+for (let k = 0; k < 80 && !links().length; k++) await new Promise((r) => setTimeout(r, 100));
+answer(links());
+"""
+
+
+@needs_browser
+def test_search_finds_a_word_where_the_site_is_opened_from_files(site):
+    found = asked(site / "index.html", TYPED, site)
+    assert (site / "methods" / "placement.html").as_uri() in found
