@@ -140,6 +140,12 @@ def one_after_another(states: Sequence[State]) -> State:
     }
 
 
+def as_one(metric: Metric, state: State, n: int) -> State:
+    """The ``n`` rows of an example's classes as a metric keeps them of one example."""
+    own = getattr(metric, "rows_as_one", None)
+    return averaged(state, n) if own is None else own(state)
+
+
 def averaged(state: State, n: int) -> State:
     """The mean of ``n`` rows as one; it is nan, with the first reason, where one of them is.
 

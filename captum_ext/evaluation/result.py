@@ -21,7 +21,7 @@ from torchmetrics import Metric
 from captum_ext._moved import called_elsewhere
 from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
-from captum_ext.evaluation.readings import Filling, averaged, unpack
+from captum_ext.evaluation.readings import Filling, as_one, unpack
 from captum_ext.evaluation.settings import protocol_of
 from captum_ext.evaluation.store.database import Result, Seen
 from captum_ext.metrics.base.compare import (
@@ -144,7 +144,7 @@ class Evaluation:
             for name, one in filling.items():
                 if self.leaders[name] in states:
                     state, n = states[self.leaders[name]], sizes[result.position]
-                    one.add(averaged(state, n) if n > 1 else state)
+                    one.add(as_one(one.metric, state, n) if n > 1 else state)
         return {name: one.done() for name, one in filling.items()}
 
     def name_of(self, position: int) -> str:

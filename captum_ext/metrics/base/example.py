@@ -77,9 +77,10 @@ class ExampleMetric(OpenMetric):
     REASONS: ClassVar[type[Reason] | tuple[str, ...]] = ()
     """Why an example may be undefined, by code - 1; 0 is defined."""
     averages_rows: bool = False
-    """Whether the mean of what is kept of several examples has the mean of their values.
+    """Whether what is kept of an image's classes has the mean of their values.
 
-    Only then `captum_ext.evaluation.evaluate` can give an image of several classes one value.
+    Only then `captum_ext.evaluation.evaluate` can give an image of several classes one value: by
+    the mean of what is kept, or as a method ``rows_as_one`` of the metric puts it together.
     """
 
     codes: list[Tensor]

@@ -18,6 +18,7 @@ from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.bootstrap import Statistic
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.base.example import Reason
+from captum_ext.metrics.base.rows import mean_of_rows, renumbered
 from captum_ext.metrics.information.bins import BinnedPoints
 from captum_ext.metrics.information.measure import measure, rescaled
 from captum_ext.metrics.information.protocol import LEVELS, PRESETS, InformationProtocol
@@ -51,6 +52,7 @@ class _InformationCurve(CurveMetric):
     """
 
     REASONS = NoCurve
+    averages_rows = True
     higher_is_better = True
     plot_lower_bound = 0.0
     ANSWER: ClassVar[str]
@@ -135,7 +137,7 @@ class _InformationCurve(CurveMetric):
         """The reading of y, (N, frames)."""
         return self._rows(self.ANSWER)
 
-    def _codes(self) -> Tensor:
+    def _row_codes(self) -> Tensor:
         codes, y, x = self._rows("codes"), self._answers(), self._rows(self.level)
 
         def exclude(where: Tensor, code: NoCurve) -> None:
@@ -163,23 +165,31 @@ class _InformationCurve(CurveMetric):
                 f"The preset {self._how.name!r} puts the frames of all images into common bins "
                 "and has no value per example: use the preset 'xrai' or 'tmlr', or `interval`."
             )
-        undefined = (self._codes() != 0)[:, None]
+        undefined = (self._row_codes() != 0)[:, None]
         made = rescaled(self._rows(self.level), self._answers(), self._how.n_points)
         nothing = torch.full_like(made.y, torch.nan)
         return Curve(made.x, torch.where(undefined, nothing, made.y))
 
     def _points(self) -> BinnedPoints:
-        defined = self._codes() == 0
+        owner = self._owners()
+        defined = (self._codes() == 0)[owner]
         x, y = self._rows(self.level)[defined].cpu(), self._answers()[defined].cpu()
         if self.level == "entropy":
             # A frame may compress worse than its original; `n_clipped` counts them.
             x = (x / x[:, -1:]).clamp_max(1)
         if self.ANSWER == "probability":
             y = y / y[:, -1:]
-        # In an order of their own, so that the interval does not depend on the order given.
-        order = (x.sum(1) + y.sum(1)).argsort()
-        bins = self._how.n_bins or 1
-        return BinnedPoints(x[order], y[order], bins, median=self.ANSWER == "probability")
+        whose = renumbered(owner[defined].cpu())
+        # Examples in an order of their own, so that the interval does not depend on the given.
+        rank = mean_of_rows(x.sum(1) + y.sum(1), whose).argsort().argsort()[whose]
+        order = rank.argsort(stable=True)
+        return BinnedPoints(
+            x[order],
+            y[order],
+            self._how.n_bins or 1,
+            median=self.ANSWER == "probability",
+            owner=rank[order],
+        )
 
     def _statistic(self) -> Statistic:
         if self._how.n_bins:
@@ -193,7 +203,7 @@ class _InformationCurve(CurveMetric):
         return Statistic(len(curves), areas, is_mean=False)
 
     def _defined_curves(self) -> Tensor:
-        y = self._curves().y.cpu()
+        y = mean_of_rows(self._curves().y, self._owners()).cpu()
         return y[~y.isnan().any(1)]
 
     def curve(self) -> Curve:
@@ -219,7 +229,7 @@ class _InformationCurve(CurveMetric):
     def n_clipped(self) -> int:
         """How many frames of counted images compress worse than their original."""
         with self._gathered():
-            x = self._rows(self.level)[self._codes() == 0]
+            x = self._rows(self.level)[(self._codes() == 0)[self._owners()]]
         return int((x > x[:, -1:]).sum()) if self.level == "entropy" else 0
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import lcm
+
 import torch
 from torch import Tensor
 
@@ -10,23 +12,31 @@ class BinnedPoints:
     """Points of N examples sorted into equal bins of x in [0, 1].
 
     A bin's y is the mean or median of its points; empty bins are interpolated linearly
-    between filled ones and continue the outermost filled one beyond.
+    between filled ones and continue the outermost filled one beyond. An example of k rows has
+    the weight of one: each of its points counts 1 / k.
 
     Args:
-        x, y: (N, points).
+        x, y: (M, points).
         n_bins: how many bins.
         median: the median of each bin instead of its mean.
+        owner: which example each row is of, (M,), from 0 and rising; None is an example a row.
 
     >>> x, y = torch.tensor([[0.1, 0.9]]), torch.tensor([[0.0, 1.0]])
     >>> BinnedPoints(x, y, n_bins=4).values(torch.tensor([[0]]))
     tensor([[0.0000, 0.3333, 0.6667, 1.0000]])
     """
 
-    def __init__(self, x: Tensor, y: Tensor, n_bins: int, median: bool = False) -> None:
-        self.n_bins, self.median, self.n_examples = n_bins, median, len(x)
+    def __init__(
+        self, x: Tensor, y: Tensor, n_bins: int, median: bool = False, owner: Tensor | None = None
+    ) -> None:
+        owner = torch.arange(len(x)) if owner is None else owner
+        n_rows = owner.bincount()
+        self.n_bins, self.median, self.n_examples = n_bins, median, len(n_rows)
+        # Whole numbers, so that the middle of a median is a place.
+        self.shares = torch.tensor(lcm(*n_rows.tolist()), dtype=y.dtype) / n_rows
         # 1 itself, where every curve ends, belongs to the last bin.
         bins = (x * n_bins).long().clamp(0, n_bins - 1).flatten()
-        owners = torch.arange(len(x)).repeat_interleave(x.shape[1])
+        owners = owner.repeat_interleave(x.shape[1])
         # By bin and by y within a bin, so that a median is a place in the row.
         order = y.flatten().argsort(stable=True)
         order = order[bins[order].argsort(stable=True)]
@@ -53,7 +63,7 @@ class BinnedPoints:
         """The curve of each resample: y per bin, (samples, n_bins)."""
         often = torch.zeros(len(drawn), self.n_examples, dtype=self.y.dtype)
         often.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=self.y.dtype))
-        weights = often[:, self.owners]
+        weights = (often * self.shares)[:, self.owners]
         ends = _running(weights)[:, self.ends]
         starts = torch.cat([ends.new_zeros(len(ends), 1), ends[:, :-1]], 1)
         totals = ends - starts

@@ -42,6 +42,7 @@ class _PerturbationMetric(CurveMetric):
     """What `Insertion` and `Deletion` share: all but the direction."""
 
     REASONS = NoCurve
+    averages_rows = True
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]]
     inserts: ClassVar[bool]
     x: list[Tensor]
@@ -133,11 +134,6 @@ class _PerturbationMetric(CurveMetric):
         self.n_feature_masks += 0 if feature_mask is None else len(codes)
 
     @property
-    def averages_rows(self) -> bool:  # type: ignore[override]
-        """Whether curves of one example have one x, so that the mean curve has the mean area."""
-        return self._how.unit == "features"
-
-    @property
     def plot_lower_bound(self) -> float | None:  # type: ignore[override]
         """Where probabilities end; scores go anywhere."""
         return 0.0 if self._how.reading == "probability" else None
@@ -154,7 +150,7 @@ class _PerturbationMetric(CurveMetric):
     @property
     def protocol(self) -> dict[str, Any]:
         """Everything that decides the number; counts are of this process."""
-        n_examples = len(self._rows("codes"))
+        n_examples = len(self._codes())
         given = f"`baselines` of {int(self.n_baselines)} of {n_examples} examples, else "
         return {
             **super().protocol,

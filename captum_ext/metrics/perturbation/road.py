@@ -163,7 +163,7 @@ class ROAD(CurveMetric):
         y = self._answers()
         return Curve((torch.tensor(self.percentages) / 100).to(y).expand_as(y), y)
 
-    def _values(self) -> Tensor:
+    def _row_values(self) -> Tensor:
         return self._answers().mean(1)
 
     @property

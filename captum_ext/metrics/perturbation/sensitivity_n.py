@@ -77,6 +77,7 @@ class SensitivityN(BorrowsModel, TableMetric):
     """
 
     REASONS = NoCorrelation
+    averages_rows = True
     higher_is_better = True
 
     def __init__(

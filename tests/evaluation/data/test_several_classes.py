@@ -1,6 +1,7 @@
 """Images of several classes: each class explained and scored, one value for an image."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,18 @@ from torch.utils.data import DataLoader
 from captum_ext import ImageClassifier
 from captum_ext.attr import Configured
 from captum_ext.evaluation import evaluate, write_report
-from captum_ext.metrics import AIC, ROAD, Deletion, Insertion, Localization
+from captum_ext.metrics import (
+    AIC,
+    ROAD,
+    SIC,
+    Deletion,
+    Insertion,
+    Localization,
+    SensitivityN,
+    TableMetric,
+)
+from captum_ext.metrics.information.bins import BinnedPoints
+from captum_ext.metrics.information.protocol import PRESETS
 
 N_CLASSES = 5
 CLASSES = [(0, 3), (1,), (2, 3, 4), (0, 1), (4,), (1, 2, 3), (0, 4)]
@@ -220,12 +232,99 @@ def test_a_class_without_a_value_leaves_its_image_without_one():
 
 
 def test_a_metric_without_a_value_of_each_image_says_so():
+    class Spread(TableMetric):
+        def _tables(self):
+            return {"spread": self._rows("codes").double()}
+
+        def update(self, attributions):
+            self._append(codes=torch.zeros(len(attributions)))
+
     data = [(image(0), [0, 1]), (image(1), [2])]
-    found = run(data, measured=lambda model: {"aic": AIC(model), **curve_alone(model)})
+    found = run(data, measured=lambda model: {"own": Spread(), **curve_alone(model)})
     reasons = {(row["example"], row["metric"]): row["reason"] for row in found.excluded}
-    assert reasons["0", "aic"] == "it has no mean over an image's classes"
-    assert ("1", "aic") not in reasons
+    assert reasons["0", "own"] == "it has no mean over an image's classes"
+    assert ("1", "own") not in reasons
     assert found.records[0]["insertion_n"] == 2
+
+
+def information(model):
+    fractions = (0.0, 0.2, 0.5, 1.0)
+    preset = replace(PRESETS["tmlr"], min_score=0.0, n_points=11, fractions=fractions)
+    return {
+        "median": AIC(model, preset=replace(preset, aggregate="median")),
+        "mean": SIC(model, preset=preset),
+        "sensitivity": SensitivityN(model, shares=[0.2, 0.5], n_subsets=4),
+    }
+
+
+def test_information_curves_and_correlations_are_means_over_classes():
+    model = classifier()
+    found = run(items()[2:5], measured=information)
+    for k, classes in enumerate(CLASSES[2:5]):
+        x, rows = image(k + 2)[None], []
+        for target in classes:
+            alone, maps = information(model), Saliency(model).attribute(x, target=target)
+            for metric in alone.values():
+                metric.update(x, maps, target=target)
+            shares = alone["sensitivity"].per_example
+            rows.append([float(alone[n].per_example) for n in ("median", "mean")])
+            rows[-1] += [float(shares[share]) for share in ("0.2", "0.5")]
+        read = [float(found.values[c]["saliency"][k]) for c in ("median", "mean", "0.2", "0.5")]
+        assert read == pytest.approx(np.mean(rows, 0), abs=1e-6, nan_ok=True)
+    metric, values = found.metrics["mean"]["saliency"], found.values["mean"]["saliency"]
+    assert found.counts["mean"]["saliency"].n > 0
+    assert float(metric.compute()) == pytest.approx(float(values.nanmean()))
+    assert float(metric.curve().area()) == pytest.approx(float(values.nanmean()), abs=1e-6)
+    undefined = found.metrics["median"]["saliency"].excluded
+    assert found.counts["median"]["saliency"].reasons == undefined
+
+
+def test_an_image_weighs_one_in_bins_whatever_its_classes():
+    # Class 0 answers 1 everywhere, class 1 nowhere: an image of both is worth 1/2.
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :1] * 0 + torch.tensor([9.0, -9.0])
+
+    model = ImageClassifier(Fixed().eval(), [0.0] * 3, [1.0] * 3, activation="sigmoid")
+    preset = replace(PRESETS["idgi"], n_bins=1)
+    data = [(image(0), [0, 1]), (image(1), [0]), (image(2), [0])]
+    found = run(data, model, lambda model: {"aic": AIC(model, preset=preset)})
+    metric = found.metrics["aic"]["saliency"]
+    assert float(metric.compute()) == pytest.approx((0.5 + 1 + 1) / 3)
+    assert found.counts["aic"]["saliency"].n == len(metric.undefined["value"]) == 3
+
+
+def test_bins_count_a_points_share_of_its_example():
+    x, y = torch.full((4, 1), 0.5), torch.tensor([[1.0], [2.0], [6.0], [5.0]])
+    owner, everyone = torch.tensor([0, 0, 0, 1]), torch.tensor([[0, 1]])
+    # 1, 2 and 6 count a third of what 5 counts: (3 + 5) / 2, and the middle of 1 2 5 5 5 6.
+    for median, value in [(False, 4.0), (True, 5.0)]:
+        points = BinnedPoints(x, y, 1, median, owner)
+        assert points.n_examples == 2
+        assert float(points.areas(everyone)) == value
+    alone = BinnedPoints(x[:3], y[:3], 1, True, owner[:3])
+    assert float(alone.areas(torch.tensor([[0]]))) == 2.0
+    lonely = BinnedPoints(x[:3], y[:3], 1, True)
+    assert float(lonely.areas(torch.tensor([[0, 1, 2]]))) == 2.0
+
+
+def test_curves_by_elements_are_averaged_too():
+    groups = torch.arange(12).repeat(12, 1).div(3, rounding_mode="floor")
+    data = [{"inputs": image(k), "target": [0, 3], "feature_mask": groups} for k in range(2)]
+
+    def by_elements(model):
+        return {"insertion": Insertion(model, n_steps=3, unit="elements")}
+
+    model, found = classifier(), run(data, measured=by_elements)
+    for k in range(2):
+        alone = []
+        for target in (0, 3):
+            metric = by_elements(model)["insertion"]
+            maps = Saliency(model).attribute(image(k)[None], target=target)
+            metric.update(image(k)[None], maps, target=target, feature_mask=groups[None])
+            alone.append(float(metric.compute()))
+        value = float(found.values["insertion"]["saliency"][k])
+        assert value == pytest.approx(np.mean(alone), abs=1e-6)
 
 
 @pytest.mark.parametrize(
