@@ -107,20 +107,18 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     if settings.answers == SCORE:
         classes = Classes([])
     annotations = Annotations()
+    several = isinstance(model, ImageClassifier) and model.activation != "softmax"
     if settings.annotations is not None:
-        annotations = read_annotations(settings.annotations, folder, classes)
+        annotations = read_annotations(settings.annotations, folder, classes, several)
         listed = images_of(folder, annotations.masks, settings.out)
     files, notes = listed.files, [*listed.notes, *annotations.notes]
     known, remarks = assigned(files, annotations.of, "--annotations")
     notes += remarks
     labels: dict[str, Label] = {} if output is None else dict.fromkeys(files, output)
     if settings.labels is not None:
-        several = isinstance(model, ImageClassifier) and model.activation != "softmax"
         said = from_csv(settings.labels, classes, files, several)
         labels, remarks = assigned(files, said, "--labels")
         notes += remarks
-        if settings.save_maps or settings.map_files:
-            _require_one(labels)
     elif output is None and not any(a.label is not None for a in known.values()):
         labels = {**from_folders(files, classes)}
     if settings.limit is not None and settings.limit < len(files):
@@ -128,15 +126,20 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
         files = [files[k * len(files) // settings.limit] for k in range(settings.limit)]
     for note in notes:
         say(note)
-    return Folder(folder, files, labels, known, reader), notes
+    found = Folder(folder, files, labels, known, reader)
+    if settings.save_maps or settings.map_files:
+        _require_one(found)
+    return found, notes
 
 
-def _require_one(labels: Mapping[str, Label]) -> None:
+def _require_one(data: Folder) -> None:
     """Raises CallError for an image of several classes, each of which has a map of its own."""
-    for name, label in labels.items():
+    for name in data.files:
+        label = data.target(name)
         if isinstance(label, tuple):
+            where = "--labels" if name in data.labels else "--annotations"
             raise CallError(
-                f"--save-maps and --maps have one map of an image, but --labels gives {name!r} the "
+                f"--save-maps and --maps have one map of an image, but {where} gives {name!r} the "
                 f"classes {', '.join(map(str, label))}."
             )
 

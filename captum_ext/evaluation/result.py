@@ -413,6 +413,11 @@ class Evaluation:
         """How many labels of kept examples are left out, as their class is not predicted."""
         return sum(max(one.labeled, 1) - len(one.pairs) for one in self.kept)
 
+    @property
+    def n_one_region(self) -> int:
+        """Of how many images of several classes one annotated region stands for all."""
+        return sum(one.one_region for one in self.kept)
+
     @cached_property
     def costs(self) -> dict[str, dict[str, float]]:
         """Seconds and model evaluations per example, by method."""

@@ -105,7 +105,9 @@ def evaluate(
             What goes with the inputs is given to methods and metrics that take it. A target is
             the number of a class; or, of a multi-label model, a list of numbers or a tensor of 0
             and 1 for every class: each is explained and scored by itself, and the example's value
-            is the mean over them. None is no label, see ``unlabeled``. Data that can
+            is the mean over them. A mask is (H, W), or (classes, H, W) for each of the example's
+            classes, in the order of a list, or for each of the model's: a map is held against
+            the region of its class. None is no label, see ``unlabeled``. Data that can
             be indexed is read only where something is to be done, and an item that raises OSError
             or ValueError is excluded. All processes get the same data.
         methods: attribution methods of ``forward_func`` by name, or names of the command, as
@@ -308,7 +310,7 @@ def _seen(one: Screened) -> Seen:
         example.position, example.digest,
         json.dumps(one.classes) if several else _in_store(one.target), one.prediction,
         json.dumps(one.probabilities) if several else one.probability,
-        one.reason, picture, 0 if labels is None else n_labels,
+        one.reason, picture, 0 if labels is None else n_labels, int(one.shares_region),
     )  # fmt: skip
 
 
@@ -475,7 +477,7 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
         "inputs": inputs,
         "attributions": batch[0] if one.given.bare else batch,
         "target": one.target,
-        "masks": None if one.example.mask is None else one.example.mask[None],
+        "masks": one.regions[0][None] if one.regions else None,
     }
     if job.keep is not None:
         job.keep(one.example.position, name, credit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from captum_ext._text import reason
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.inputs.labels import Classes
+from captum_ext.cli.inputs.labels import Classes, Label
 from captum_ext.cli.inputs.pictures import FORMATS, PictureError, decoded
 from captum_ext.metrics import boxes_to_masks
 
@@ -33,22 +33,39 @@ class Annotation:
     """Where an object is in an image, in the upright image's pixels: the union of all parts.
 
     Args:
-        label: the image's class, if the annotation says so.
+        label: the image's class, or several, if the annotation says so.
         boxes: (left, top, right, bottom) each.
         polygons: x, y, x, y, ... each.
         runs: ((width, height), lengths) each: columns, first outside, then inside, and so on.
         masks: pictures whose pixels above 0 are the object.
         size: (width, height) of the image, if it is said.
         problem: why it can't be used.
+        of_class: by class what is its objects', where all objects say theirs.
     """
 
-    label: int | None = None
+    label: Label | None = None
     boxes: tuple[Box, ...] = ()
     polygons: tuple[Box, ...] = ()
     runs: tuple[Runs, ...] = ()
     masks: tuple[Path, ...] = ()
     size: tuple[int, int] | None = None
     problem: str | None = None
+    of_class: tuple[tuple[int, Annotation], ...] = ()
+
+    def regions(self, size: tuple[int, int], label: Label | None) -> list[Image.Image | None]:
+        """The region of each of several classes; of one class, or of what is all one, one.
+
+        Args:
+            size: of the image.
+            label: what is explained; None is what the model predicts, for which all objects are.
+
+        Raises as `region`.
+        """
+        whole, known = self.region(size), dict(self.of_class)
+        if isinstance(label, tuple) and known:
+            return [known[k].region(size) if k in known else Image.new("L", size) for k in label]
+        own = known.get(label) if isinstance(label, int) else None
+        return [whole if own is None else own.region(size)]
 
     def region(self, size: tuple[int, int]) -> Image.Image | None:
         """The object white on black, (width, height) as the image; None without an object.
@@ -61,7 +78,7 @@ class Annotation:
             raise ValueError(self.problem)
         if self.size is not None and self.size != size:
             raise ValueError(_other_size(self.size, size))
-        if not (self.masks or self.boxes or self.polygons or self.runs):
+        if not self._has_parts:
             return None
         region = Image.new("L", size)
         draw = ImageDraw.Draw(region)
@@ -76,6 +93,10 @@ class Annotation:
             region.paste(255, mask=_read_mask(mask, size))
         return region
 
+    @property
+    def _has_parts(self) -> bool:
+        return bool(self.masks or self.boxes or self.polygons or self.runs)
+
     def __or__(self, other: Annotation) -> Annotation:
         """Both together; ValueError where they contradict one another."""
         for of in ("label", "size"):
@@ -83,6 +104,7 @@ class Annotation:
             if here is not None and there is not None and here != there:
                 word = "class" if of == "label" else of
                 raise ValueError(f"have the {word} {here} and {there}; keep one of them")
+        told = all(one.of_class for one in (self, other) if one._has_parts)
         return Annotation(
             self.label if other.label is None else other.label,
             _union(self.boxes, other.boxes),
@@ -91,7 +113,32 @@ class Annotation:
             _union(self.masks, other.masks),
             self.size or other.size,
             self.problem or other.problem,
+            _by_class([*self.of_class, *other.of_class]) if told else (),
         )
+
+    def beside(self, other: Annotation) -> Annotation:
+        """Both together, of as many classes as the two name."""
+        named = {*_classes(self.label), *_classes(other.label)}
+        both = replace(self, label=None) | replace(other, label=None)
+        return replace(both, label=_label(named))
+
+
+def _classes(label: Label | None) -> tuple[int, ...]:
+    return label if isinstance(label, tuple) else () if label is None else (label,)
+
+
+def _label(classes: Iterable[int]) -> Label | None:
+    named = sorted({*classes})
+    return tuple(named) if len(named) > 1 else next(iter(named), None)
+
+
+def _by_class(
+    objects: Iterable[tuple[int, Annotation]],
+) -> tuple[tuple[int, Annotation], ...]:
+    found: dict[int, Annotation] = {}
+    for label, one in objects:
+        found[label] = found[label] | one if label in found else one
+    return tuple(sorted(found.items(), key=lambda item: item[0]))
 
 
 def _union(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -107,10 +154,18 @@ class Annotations:
     notes: list[str] = field(default_factory=list)
 
 
-def read_annotations(source: Path, images: Path, classes: Classes) -> Annotations:
+def read_annotations(
+    source: Path, images: Path, classes: Classes, several: bool = False
+) -> Annotations:
     """Annotations from a JSON file (this project's layout or COCO's) or a folder of masks.
 
     What is wrong with one image's annotation is kept as its problem.
+
+    Args:
+        source: the file or folder.
+        images: the folder of the images.
+        classes: the model's.
+        several: whether an image may be of several classes.
 
     Raises:
         CallError: if there is no such file or folder, its layout is neither, or two entries of
@@ -123,12 +178,14 @@ def read_annotations(source: Path, images: Path, classes: Classes) -> Annotation
     except (OSError, ValueError, RecursionError) as error:
         raise CallError(f"--annotations {source} can't be read: {reason(error)}.") from error
     if isinstance(content, dict) and isinstance(content.get("images"), list):
-        reader = _Entries(source)
+        reader = _Entries(source, several)
         if isinstance(content.get("annotations"), list):
             _from_coco(reader, content, classes)
         else:
             for entry in content["images"]:
-                reader.add(entry, "file", lambda e: _listed(e, source.parent, images, classes))
+                reader.add(
+                    entry, "file", lambda e: _listed(e, source.parent, images, classes, several)
+                )
         return reader.found()
     raise CallError(
         f'--annotations {source} needs a list "images" of entries with "file" and "boxes_xyxy" '
@@ -139,8 +196,8 @@ def read_annotations(source: Path, images: Path, classes: Classes) -> Annotation
 class _Entries:
     """Collects entries of a file, those of one image together."""
 
-    def __init__(self, source: Path) -> None:
-        self.source, self.numbers = source, dict[str, int]()
+    def __init__(self, source: Path, several: bool) -> None:
+        self.source, self.several, self.numbers = source, several, dict[str, int]()
         self.annotations, self.n, self.lost = Annotations(), 0, list[Any]()
 
     def add(self, entry: Any, key: str, parse: Callable[[dict[str, Any]], Annotation]) -> None:
@@ -155,7 +212,7 @@ class _Entries:
         except ValueError as error:
             annotation = Annotation(problem=f"its annotation {error}")
         try:
-            known[name] = known[name] | annotation if name in known else annotation
+            known[name] = self._joined(known[name], annotation) if name in known else annotation
         except ValueError as error:
             raise CallError(
                 f"--annotations {self.source}: entries {self.numbers[name]} and {self.n} of "
@@ -163,6 +220,9 @@ class _Entries:
             ) from error
         self.numbers.setdefault(name, self.n)
         self.annotations.masks.update(mask.resolve() for mask in annotation.masks)
+
+    def _joined(self, one: Annotation, other: Annotation) -> Annotation:
+        return one.beside(other) if self.several else one | other
 
     def found(self) -> Annotations:
         if self.lost:
@@ -173,14 +233,30 @@ class _Entries:
         return self.annotations
 
 
-def _listed(entry: dict[str, Any], folder: Path, images: Path, classes: Classes) -> Annotation:
+def _listed(
+    entry: dict[str, Any], folder: Path, images: Path, classes: Classes, several: bool
+) -> Annotation:
     """An entry of this project's layout; a mask says more than the boxes around it."""
+    label = _named(entry, classes, several)
+    region = _region_of(entry, folder, images)
+    # The region of an entry of several classes is that of all of them.
+    own = ((label, region),) if isinstance(label, int) and region._has_parts else ()
+    return replace(region, label=label, of_class=own)
+
+
+def _named(entry: dict[str, Any], classes: Classes, several: bool) -> Label | None:
     named = (entry.get(key) for key in ("expected_class", "class"))
     said = next((value for value in named if value is not None), None)
-    label = classes.number(said)
+    each = said if several and isinstance(said, list) else [] if said is None else [said]
+    numbers = [classes.number(one) for one in each]
     # A model of scores has no classes, and what is said of some is not its matter.
-    if said is not None and label is None and classes.names:
-        raise ValueError(f"has the class {_short(said)}, not one of {len(classes.names)}")
+    if None in numbers and classes.names:
+        unknown = each[numbers.index(None)]
+        raise ValueError(f"has the class {_short(unknown)}, not one of {len(classes.names)}")
+    return _label(number for number in numbers if number is not None)
+
+
+def _region_of(entry: dict[str, Any], folder: Path, images: Path) -> Annotation:
     mask = entry.get("mask")
     if mask:
         if not isinstance(mask, str):
@@ -188,11 +264,11 @@ def _listed(entry: dict[str, Any], folder: Path, images: Path, classes: Classes)
         file = next((p for p in (folder / mask, images / mask) if _exists(p)), None)
         if file is None:
             raise ValueError(f"has a mask that does not exist: {_short(mask)}")
-        return Annotation(label, masks=(file,))
+        return Annotation(masks=(file,))
     boxes = entry.get("boxes_xyxy") or []
     if not isinstance(boxes, list):
         raise ValueError(f"has boxes that are no list: {_short(boxes)}")
-    return Annotation(label, boxes=tuple(map(_box, boxes)))
+    return Annotation(boxes=tuple(map(_box, boxes)))
 
 
 def _exists(file: Path) -> bool:
@@ -221,8 +297,16 @@ def _from_coco(reader: _Entries, content: dict[str, Any], classes: Classes) -> N
             parts[image].append(entry)
         else:
             reader.lost.append(entry)
+    unknown = {_id(e, "category_id") for of in parts.values() for e in of} & {
+        key for key, number in names.items() if number is None
+    }
+    if unknown and reader.several:
+        reader.annotations.notes.append(
+            f"--annotations has objects of {len(unknown)} categories that are no class of the "
+            "model, and are left out"
+        )
     for image in content["images"]:
-        reader.add(image, "file_name", lambda e: _of_objects(e, parts[_id(e)], names))
+        reader.add(image, "file_name", lambda e: _of_image(e, parts[_id(e)], names, reader.several))
 
 
 def _id(entry: dict[str, Any], key: str = "id") -> str:
@@ -230,36 +314,40 @@ def _id(entry: dict[str, Any], key: str = "id") -> str:
     return json.dumps(entry.get(key))
 
 
-def _of_objects(
-    image: dict[str, Any], objects: Iterable[dict[str, Any]], names: dict[str, int | None]
+def _of_image(
+    image: dict[str, Any],
+    objects: Iterable[dict[str, Any]],
+    names: dict[str, int | None],
+    several: bool,
 ) -> Annotation:
-    labels = {names.get(_id(entry, "category_id")) for entry in objects}
     sides = [image.get("width"), image.get("height")]
     width, height = (0, 0) if None in sides else _numbers(sides, "size", 2)
-    boxes: list[Box] = []
-    polygons: list[Box] = []
-    runs: list[Runs] = []
-    for entry in objects:
-        shape = entry.get("segmentation")
-        if isinstance(shape, dict):
-            runs.append(_runs(shape))
-        elif shape:
-            if not isinstance(shape, list):
-                raise ValueError(
-                    f"has a segmentation that is neither list nor runs: {_short(shape)}"
-                )
-            polygons += map(_polygon, shape)
-        elif entry.get("bbox") is not None:
-            left, top, wide, high = _numbers(entry["bbox"], "box", 4)
-            boxes.append(_box([left, top, left + wide, top + high]))
-    return Annotation(
-        # Objects of several classes do not say which one is the image's.
-        label=labels.pop() if len(labels) == 1 else None,
-        boxes=tuple(boxes),
-        polygons=tuple(polygons),
-        runs=tuple(runs),
+    each = [(names.get(_id(entry, "category_id")), _object(entry)) for entry in objects]
+    labels = {label for label, _ in each}
+    # Without several, objects of two classes do not say which one is the image's.
+    alike = several or len(labels) == 1
+    whole = Annotation(
+        _label(label for label in labels if label is not None) if alike else None,
         size=None if None in sides else (int(width), int(height)),
     )
+    for _, one in each:
+        whole |= one
+    own = [(label, one) for label, one in each if label is not None and one._has_parts]
+    return replace(whole, of_class=_by_class(own))
+
+
+def _object(entry: dict[str, Any]) -> Annotation:
+    shape = entry.get("segmentation")
+    if isinstance(shape, dict):
+        return Annotation(runs=(_runs(shape),))
+    if shape:
+        if not isinstance(shape, list):
+            raise ValueError(f"has a segmentation that is neither list nor runs: {_short(shape)}")
+        return Annotation(polygons=tuple(map(_polygon, shape)))
+    if entry.get("bbox") is not None:
+        left, top, wide, high = _numbers(entry["bbox"], "box", 4)
+        return Annotation(boxes=(_box([left, top, left + wide, top + high]),))
+    return Annotation()
 
 
 def _from_masks(folder: Path) -> Annotations:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from captum_ext.cli.errors import CallError
@@ -144,6 +145,8 @@ def _stem(file: str) -> str:
 class Folder(Sequence[tuple[Tensor, "Label | None", "Tensor | None"]]):
     """Images by position: the tensor the model takes, the class, and the annotated region.
 
+    Of an image of several classes the regions (classes, H, W), where its annotation tells them.
+
     An item with a fault of its own raises ValueError with the reason; if the disk fails, or a
     file has gone since the start, that is an OSError.
 
@@ -179,9 +182,11 @@ class Folder(Sequence[tuple[Tensor, "Label | None", "Tensor | None"]]):
         annotation = self.annotations.get(name)
         try:
             picture = self.reader.picture(file)
-            region = annotation.region(picture.size) if annotation else None
-            mask = None if region is None else self.reader.region(region)
-            return self.reader.tensor(picture), self.target(name), mask
+            target = self.target(name)
+            regions = annotation.regions(picture.size, target) if annotation else []
+            masks = [self.reader.region(region) for region in regions if region is not None]
+            mask = torch.stack(masks) if len(masks) > 1 else next(iter(masks), None)
+            return self.reader.tensor(picture), target, mask
         except PictureError as error:
             raise ValueError(error.reason) from error
         except CallError as error:
@@ -200,13 +205,18 @@ class Folder(Sequence[tuple[Tensor, "Label | None", "Tensor | None"]]):
         """
         name = self.files[index]
         annotation = self.annotations.get(name)
-        region = None if annotation is None else replace(annotation, masks=())
-        masks = [_digest_of_mask(file) for file in (annotation.masks if annotation else ())]
         return {
             "image": _digest_of(self.folder / name),
             "target": str(self.target(name)),
-            "mask": f"{region!r} {masks}",
+            "mask": "None []" if annotation is None else _content_of(annotation),
         }
+
+
+def _content_of(annotation: Annotation) -> str:
+    """What an annotation says, its files by their content."""
+    own = [(label, _content_of(one)) for label, one in annotation.of_class]
+    masks = [_digest_of_mask(file) for file in annotation.masks]
+    return f"{replace(annotation, masks=(), of_class=())!r} {masks} {own}"
 
 
 def _digest_of_mask(file: Path) -> str:

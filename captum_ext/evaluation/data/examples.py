@@ -28,7 +28,8 @@ class Example:
         given: what the model is given; None where it can't be read.
         target: the class to explain, or several; None leaves it to the model's prediction. Beside a
             model of scores any number.
-        mask: the annotated region, (H, W), if there is one.
+        mask: the annotated region, (H, W), if there is one; or a region of each class, (classes,
+            H, W): of the example's own, rising, or of all that the model has.
         failure: why nothing is given.
         word: what its inputs are called: an "image", or "inputs".
         identity: what it is by content, where the data says so itself.

@@ -34,7 +34,7 @@ Target: TypeAlias = int | float | Labels | None
 
 
 class Parts(NamedTuple):
-    """An item, read: what the model is given, the target and the annotated region."""
+    """An item, read: what the model is given, the target and the annotated regions."""
 
     given: Given
     target: Target
@@ -54,13 +54,25 @@ def parts_of(position: int, item: Any, columns: Columns, scores: bool) -> Parts:
         TypeError: if it is no such item.
     """
     if isinstance(item, Mapping):
-        return _of_dict(position, _renamed(position, item, columns), scores)
+        named = _renamed(position, item, columns)
+        return _in_order(_of_dict(position, named, scores), named.get("target"))
     if columns is not None:
         raise TypeError(
             f"`columns` are keys of items that are dicts, but item {position} is "
             f"{type(item).__name__}."
         )
-    return _of_tuple(position, item, scores)
+    parts = _of_tuple(position, item, scores)
+    return _in_order(parts, item[1])
+
+
+def _in_order(parts: Parts, listed: Any) -> Parts:
+    """Regions of classes that come in a list's order in that of their numbers."""
+    mask = parts.mask
+    if not isinstance(listed, list | tuple) or mask is None or mask.dim() < 3:
+        return parts
+    if len(mask) != len(listed) or len(listed) < 2:
+        return parts
+    return parts._replace(mask=mask[torch.as_tensor(listed).argsort().to(mask.device)])
 
 
 def check_columns(columns: Columns) -> None:
@@ -151,15 +163,16 @@ def _of_tuple(position: int, item: Any, scores: bool) -> Parts:
     mask = rest[0] if rest else None
     if isinstance(mask, str | bytes | Path):
         raise TypeError(
-            f"`data` may hold a mask (H, W) as a third entry, but that of item {position} is "
-            f"{type(mask).__name__}: leave it out, and give names of examples as `names`."
+            f"`data` may hold a mask (H, W) or (classes, H, W) as a third entry, but that of "
+            f"item {position} is {type(mask).__name__}: leave it out, and give names of examples "
+            "as `names`."
         )
     try:
         mask = None if mask is None else torch.as_tensor(mask)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"`data` may hold a mask (H, W) as a third entry, but that of item {position} is "
-            f"{type(mask).__name__}: give a tensor or an array."
+            f"`data` may hold a mask (H, W) or (classes, H, W) as a third entry, but that of "
+            f"item {position} is {type(mask).__name__}: give a tensor or an array."
         ) from error
     return Parts(Given((image.detach(),)), _class(position, image, target, scores), mask)
 

@@ -29,7 +29,8 @@ class Screened:
     """An example with its class and the model's answer; ``reason`` is why it is left out.
 
     ``given`` lies where the model is; it is the example's own where that is left out early.
-    ``classes`` and ``probabilities`` are those of an example of several classes.
+    ``classes`` and ``probabilities`` are those of an example of several classes. ``regions`` has
+    the annotated one of each class that is explained, (H, W), or nothing.
     """
 
     example: Example
@@ -40,11 +41,21 @@ class Screened:
     reason: str | None
     classes: tuple[int, ...] = ()
     probabilities: tuple[float, ...] = ()
+    regions: tuple[Tensor, ...] = ()
 
     @property
     def pairs(self) -> list[Screened]:
         """Itself with each of its classes as the one to explain."""
-        return [replace(self, target=k) for k in self.classes] or [self]
+        return [
+            replace(self, target=k, regions=self.regions[place : place + 1])
+            for place, k in enumerate(self.classes)
+        ] or [self]
+
+    @property
+    def shares_region(self) -> bool:
+        """Whether one annotated region stands for several classes."""
+        mask = self.example.mask
+        return mask is not None and len(self.classes) > 1 and not _is_by_class(mask)
 
 
 def screen(
@@ -88,6 +99,41 @@ def _screen(
     except Exception as error:
         stop_unless_its_own(error, f"example {example.position}")
         return _out(example, given, f"the model fails: {reason(error)}")
+    found = _answered(forward_func, example, given, answer, only_correct, scores)
+    return _with_regions(found, answer.shape[1] if answer.dim() == 2 else 1)
+
+
+def _is_by_class(mask: Tensor) -> bool:
+    return mask.dim() > 2 and len(mask) > 1
+
+
+def _with_regions(found: Screened, n_classes: int) -> Screened:
+    """The region of each class that is explained, of one mask for all or a mask for each."""
+    mask, labels = found.example.mask, found.example.target
+    if mask is None or found.reason is not None:
+        return found
+    explained = found.classes or (found.target,)
+    if not _is_by_class(mask):
+        return replace(found, regions=(mask,) * len(explained))
+    own = labels.classes if isinstance(labels, Labels) else (found.target,)
+    if len(mask) not in (n_classes, len(own)):
+        return replace(
+            found,
+            reason=f"its masks are {len(mask)}, but it has {len(own)} of the model's {n_classes} "
+            "classes",
+        )
+    places = explained if len(mask) == n_classes else map(own.index, explained)
+    return replace(found, regions=tuple(mask[k] for k in places))
+
+
+def _answered(
+    forward_func: Forward,
+    example: Example,
+    given: Given,
+    answer: Any,
+    only_correct: bool,
+    scores: bool,
+) -> Screened:
     if scores and require_scores(answer, 1).dim() == 1:
         # Nothing to choose from, so no target.
         return _of_answer(example, given, answer, None, answer)

@@ -98,7 +98,7 @@ def on_classes(found: Evaluation, what: str = "image") -> str:
     """Says what stands for an example of several classes; nothing where none has several.
 
     >>> from types import SimpleNamespace
-    >>> on_classes(SimpleNamespace(kept=[1, 2], n_pairs=5, n_pairs_left_out=0))
+    >>> on_classes(SimpleNamespace(kept=[1, 2], n_pairs=5, n_pairs_left_out=0, n_one_region=0))
     "2 images have 5 labels, each explained and scored by itself: an image's value is their mean"
     """
     if not found.n_pairs:
@@ -107,8 +107,20 @@ def on_classes(found: Evaluation, what: str = "image") -> str:
     without = f"; {lost} more are left out, as the model does not predict them" if lost else ""
     return (
         f"{n} {what}s have {found.n_pairs} labels, each explained and scored by itself: an "
-        f"{what}'s value is their mean{without}"
+        f"{what}'s value is their mean{without}{_on_regions(found.n_one_region, what)}"
     )
+
+
+def _on_regions(n: int, what: str) -> str:
+    """
+    >>> _on_regions(1, "image")
+    '; localization: in 1 image one annotated region stands for all its classes'
+    """
+    if not n:
+        return ""
+    whose = "its" if n == 1 else "their"
+    some = _several(n, f"{what}s")
+    return f"; localization: in {some} one annotated region stands for all {whose} classes"
 
 
 def _text(found: Evaluation, count: Count, n_seen: int, what: str) -> str:

@@ -30,7 +30,8 @@ _SCHEMA = (
     "CREATE TABLE run (content TEXT, unknown TEXT, session TEXT, checksum INTEGER)",
     """CREATE TABLE seen (
         position INTEGER PRIMARY KEY, digest TEXT, target INTEGER, prediction INTEGER,
-        probability REAL, reason TEXT, picture BLOB, labeled INTEGER, checksum INTEGER)""",
+        probability REAL, reason TEXT, picture BLOB, labeled INTEGER, one_region INTEGER,
+        checksum INTEGER)""",
     """CREATE TABLE result (
         position INTEGER, method TEXT, seconds REAL, forwards REAL, gradients REAL,
         reasons TEXT, states BLOB, picture BLOB, checksum INTEGER,
@@ -65,7 +66,8 @@ class Seen:
 
     ``reason`` says why it is left out, None that it isn't; ``labeled`` how many classes its data
     has, of which 0 leaves it to the model's prediction. Of several classes that are explained
-    ``target`` and ``probability`` are lists, as JSON.
+    ``target`` and ``probability`` are lists, as JSON; ``one_region`` says whether one annotated
+    region stands for all of them.
     """
 
     position: int
@@ -76,6 +78,7 @@ class Seen:
     reason: str | None
     picture: bytes | None
     labeled: int = 1
+    one_region: int = 0
 
     @property
     def pairs(self) -> list[tuple[int | None, float | None]]:

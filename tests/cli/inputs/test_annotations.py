@@ -23,9 +23,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def read(content):
+def read(content, several=False):
     Path("a.json").write_text(json.dumps(content))
-    return read_annotations(Path("a.json"), Path("images"), CLASSES)
+    return read_annotations(Path("a.json"), Path("images"), CLASSES, several)
 
 
 def listed(*entries):
@@ -114,6 +114,54 @@ def test_entries_of_one_image_are_joined():
     twice = coco({"bbox": [1, 1, 2, 3]}, {"bbox": [5, 2, 5, 4], "image_id": 2})
     twice["images"].append({"id": 2, "file_name": "x.png"})
     assert np.array_equal(region(read(twice).of["x.png"]), box(1, 1, 3, 4) | box(5, 2, 10, 6))
+
+
+def regions(annotation, label):
+    return [np.asarray(one) > 0 for one in annotation.regions((WIDTH, HEIGHT), label)]
+
+
+def test_each_class_has_the_region_of_its_objects():
+    content = coco(
+        {"bbox": [1, 1, 2, 3]},
+        {"bbox": [5, 2, 5, 4], "category_id": 2},
+        {"bbox": [0, 6, 3, 2], "category_id": 7},
+        {"segmentation": [[7, 0, 9, 0, 9, 1, 7, 1]], "category_id": 2},
+        categories=[{"id": 2, "name": "ant"}, {"id": 7, "name": "emu"}],
+    )
+    bee, ant, emu = box(1, 1, 3, 4), box(5, 2, 10, 6) | box(7, 0, 10, 2), box(0, 6, 3, 8)
+    made = read(content, several=True)
+    one = made.of["x.png"]
+    assert one.label == (0, 1)
+    assert "1 categories that are no class of the model" in made.notes[0]
+    # Of a class without an object, as --labels may name it, there is no region.
+    assert [*map(np.array_equal, regions(one, (0, 1, 3)), [ant, bee, bee & ant])] == [True] * 3
+    single = read(content).of["x.png"]
+    assert single.label is None
+    for label, whole in [(1, bee), (0, ant), (3, ant | bee | emu), (None, ant | bee | emu)]:
+        assert np.array_equal(*regions(single, label), whole)
+
+
+def test_entries_of_one_image_name_several_classes():
+    entries = [
+        {"file": "x.png", "boxes_xyxy": [[1, 1, 3, 4]], "class": "bee"},
+        {"file": "x.png", "boxes_xyxy": [[5, 2, 10, 6]], "class": 3},
+        {"file": "x.png", "boxes_xyxy": [[0, 0, 1, 1]], "class": "bee"},
+        {"file": "y.png", "boxes_xyxy": [[1, 1, 3, 4]], "class": ["cat", 0]},
+        {"file": "z.png", "boxes_xyxy": [[1, 1, 3, 4]], "class": "bee"},
+        {"file": "z.png", "boxes_xyxy": [[5, 2, 10, 6]]},
+    ]
+    made = read({"images": entries}, several=True).of
+    assert [made[f"{name}.png"].label for name in "xyz"] == [(1, 3), (0, 2), 1]
+    bee, dog = regions(made["x.png"], (1, 3))
+    assert np.array_equal(bee, box(1, 1, 3, 4) | box(0, 0, 1, 1))
+    assert np.array_equal(dog, box(5, 2, 10, 6))
+    # One region for both; and of one box nothing says whose it is.
+    assert np.array_equal(*regions(made["y.png"], (0, 2)), box(1, 1, 3, 4))
+    assert np.array_equal(*regions(made["z.png"], 1), box(1, 1, 3, 4) | box(5, 2, 10, 6))
+    with pytest.raises(CallError, match="class 1 and 3; keep one of them"):
+        listed(*entries[:2])
+    wrong = read({"images": [{"file": "x.png", "class": ["cat", "emu"]}]}, several=True)
+    assert 'has the class "emu"' in wrong.of["x.png"].problem
 
 
 def test_contradictions_are_refused_and_name_both_entries():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,30 @@ def test_masks_follow_the_picture():
     image, target, mask = data(["b.png"], {"b.png": Annotation(2, ((10, 5, 40, 25),))})[0]
     assert target == 2
     assert torch.equal(mask, image[0] > 0.5)
+
+
+def test_regions_of_several_classes_are_told_by_their_files_content():
+    Image.new("RGB", (40, 40)).save("images/b.png")
+    for name, left in (("one", 0), ("two", 20)):
+        pixels = np.zeros((40, 40), np.uint8)
+        pixels[:, left : left + 20] = 255
+        Image.fromarray(pixels).save(f"{name}.png")
+    own = [(k, Annotation(masks=(Path(f"{name}.png"),))) for k, name in ((1, "one"), (3, "two"))]
+    whole = Annotation((1, 3), masks=(Path("one.png"), Path("two.png")), of_class=tuple(own))
+    held = data(["b.png"], {"b.png": whole})
+    _, target, mask = held[0]
+    assert target == (1, 3)
+    assert mask.dim() == 3
+    assert bool((mask.sum(0) == 1).all())
+    width = mask.shape[2] // 2
+    assert bool(mask[0, :, :width].all() and mask[1, :, width:].all())
+    before = held.identity(0)
+    Path("one.png").rename("moved.png")
+    own[0] = (1, Annotation(masks=(Path("moved.png"),)))
+    whole = replace(whole, masks=(Path("moved.png"), Path("two.png")), of_class=tuple(own))
+    assert data(["b.png"], {"b.png": whole}).identity(0) == before
+    Image.new("L", (40, 40)).save("moved.png")
+    assert data(["b.png"], {"b.png": whole}).identity(0) != before
 
 
 def test_images_of_several_sizes_get_the_numbers_that_they_get_alone():

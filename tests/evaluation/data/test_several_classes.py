@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from captum_ext import ImageClassifier
 from captum_ext.attr import Configured
 from captum_ext.evaluation import evaluate, write_report
+from captum_ext.evaluation.report.sentences import on_classes
 from captum_ext.metrics import (
     AIC,
     ROAD,
@@ -75,7 +76,7 @@ def metrics(model):
     }
 
 
-def run(data=None, model=None, measured=metrics, **options):
+def run(data=None, model=None, measured=metrics, methods=methods, **options):
     model = model or classifier()
     how = {"batch_size": 3, "seed": 0, **options}
     return evaluate(
@@ -174,6 +175,73 @@ def test_methods_that_share_a_walk_have_the_map_of_each_class():
     assert one == pytest.approx(three, abs=1e-5)
 
 
+def by_class(k, classes):
+    """A region of each class, all different."""
+    found = torch.zeros(len(classes), 12, 12)
+    for place, target in enumerate(classes):
+        found[place, target : target + 4, k : k + 5] = 1
+    return found
+
+
+def located(data, model=None, **options):
+    made = lambda model: {"localization": Localization(tolerance=0.0)}  # noqa: E731
+    by = lambda model: {"saliency": Saliency(model)}  # noqa: E731
+    return run(data, model, made, by, **options)
+
+
+def test_the_map_of_a_class_is_held_against_the_region_of_its_class(tmp_path):
+    model = classifier()
+    forms = [
+        [(image(k), hot(c), by_class(k, c)) for k, c in enumerate(CLASSES[:3])],
+        [(image(k), [*c[::-1]], by_class(k, c[::-1])) for k, c in enumerate(CLASSES[:3])],
+        [
+            {"inputs": image(k), "target": hot(c), "mask": by_class(k, range(N_CLASSES))}
+            for k, c in enumerate(CLASSES[:3])
+        ],
+    ]
+    outs = [tmp_path, None, None]
+    found = [located(form, model, out=out) for form, out in zip(forms, outs, strict=True)]
+    for k, classes in enumerate(CLASSES[:3]):
+        alone = []
+        for region, target in zip(by_class(k, classes), classes, strict=True):
+            metric = Localization(tolerance=0.0)
+            metric.update(Saliency(model).attribute(image(k)[None], target=target), region[None])
+            alone.append(float(metric.compute()["roc_auc"]))
+        for one in found:
+            value = float(one.values["roc_auc"]["saliency"][k])
+            assert value == pytest.approx(np.mean(alone), abs=1e-6)
+    assert found[0].n_one_region == 0
+    again = located(forms[0], model, out=tmp_path)
+    assert without_time(again.per_example) == without_time(found[0].per_example)
+
+
+def test_one_region_for_all_classes_is_said(tmp_path):
+    data = items()[:3]
+    data.append((image(3), hot(CLASSES[3]), by_class(3, CLASSES[3])))
+    found = located(data, out=tmp_path)
+    assert found.n_one_region == 2 == located(data, out=tmp_path).n_one_region
+    assert on_classes(found).endswith(
+        "in 2 images one annotated region stands for all their classes"
+    )
+
+
+def test_regions_that_are_of_no_classes_leave_their_image_out():
+    data = [(image(0), [0, 3], by_class(0, range(3))), (image(1), 1, by_class(1, range(N_CLASSES))),
+            (image(2), 1, by_class(2, range(2)))]  # fmt: skip
+    found = located(data)
+    assert [one.reason for one in found.seen] == [
+        "its masks are 3, but it has 2 of the model's 5 classes",
+        None,
+        "its masks are 2, but it has 1 of the model's 5 classes",
+    ]
+    metric = Localization(tolerance=0.0)
+    maps = Saliency(classifier()).attribute(image(1)[None], target=1)
+    metric.update(maps, by_class(1, range(N_CLASSES))[1][None])
+    assert float(found.values["roc_auc"]["saliency"][0]) == pytest.approx(
+        float(metric.compute()["roc_auc"])
+    )
+
+
 class StoppedError(Exception):
     pass
 
@@ -259,7 +327,8 @@ def information(model):
 
 def test_information_curves_and_correlations_are_means_over_classes():
     model = classifier()
-    found = run(items()[2:5], measured=information)
+    by = lambda model: {"saliency": Saliency(model)}  # noqa: E731
+    found = run(items()[2:5], model, information, by)
     for k, classes in enumerate(CLASSES[2:5]):
         x, rows = image(k + 2)[None], []
         for target in classes:
