@@ -33,6 +33,7 @@ from captum_ext.metrics.base.compare import (
 )
 from captum_ext.metrics.base.standing import Standing, standing
 from captum_ext.viz.scores import curve_figure
+from captum_ext.viz.thumbnails import unstrung
 
 COSTS = ("seconds", "forwards", "gradients")
 NO_RESULT, NO_NUMBER = "not reached", "value not a number"
@@ -261,6 +262,11 @@ class Evaluation:
         """
         return self._all_values()
 
+    @cached_property
+    def values_by_class(self) -> dict[str, dict[str, Tensor]]:
+        """`values` of each class of the kept examples, one after the other."""
+        return self._all_values(by_class=True) if self.n_pairs else self.values
+
     def _all_values(self, by_class: bool = False) -> dict[str, dict[str, Tensor]]:
         """`values`, or those of each class of the examples, one after the other."""
         found = {column: {m: self._values(column, m, by_class) for m in self.methods}
@@ -387,8 +393,7 @@ class Evaluation:
 
         What an example's classes cost is shared out evenly.
         """
-        columns = self._all_values(by_class=True) if self.n_pairs else self.values
-        records, k = [], 0
+        columns, (records, k) = self.values_by_class, ([], 0)
         for one in self.kept:
             results = {m: self._results.get((one.position, m)) for m in self.methods}
             for target, answer in one.pairs:
@@ -455,12 +460,14 @@ class Evaluation:
         """How many of the kept examples have no label: the model's prediction is explained."""
         return sum(not one.labeled for one in self.kept)
 
-    def picture_of(self, position: int, method: str | None = None) -> bytes | None:
-        """The small picture of an example (JPEG), or of a method's map of it (grey JPEG)."""
-        if method is None:
-            return next((s.picture for s in self.seen if s.position == position), None)
+    def picture_of(self, position: int) -> bytes | None:
+        """The small picture of an example (JPEG)."""
+        return next((s.picture for s in self.seen if s.position == position), None)
+
+    def maps_of(self, position: int, method: str) -> list[bytes | None]:
+        """Small maps of an example's classes by a method (grey JPEG), one for each."""
         result = self._results.get((position, method))
-        return result.picture if result else None
+        return unstrung(result.picture if result else None)
 
     def as_dict(self, against: str | None = None) -> dict[str, Any]:
         """Everything but per-example values, for JSON; nan is None."""

@@ -56,7 +56,7 @@ from captum_ext.evaluation.store.database import Result, Seen, Store, opened
 from captum_ext.metrics.base.asked_once import asked_once
 from captum_ext.metrics.perturbation.perturb import READINGS
 from captum_ext.metrics.sanity.impostors import Impostor
-from captum_ext.viz.thumbnails import map_thumbnail, thumbnail
+from captum_ext.viz.thumbnails import map_thumbnail, strung, thumbnail
 
 UNLABELED = ("predict", "skip")
 SCORE = "score"
@@ -359,7 +359,7 @@ def _of_all(pairs: list[Result]) -> Result:
     seconds, forwards, gradients = costs
     return replace(
         pairs[0], seconds=seconds, forwards=forwards, gradients=gradients,
-        reasons=json.dumps(reasons), states=packed,
+        reasons=json.dumps(reasons), states=packed, picture=strung([one.picture for one in pairs]),
     )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,6 +16,8 @@ from captum_ext.maps import absolute_map
 from captum_ext.viz.maps import MAP_COLORS
 
 SIDE = 112
+# No picture begins so.
+_SEVERAL = b"\x00several\x00"
 
 
 def thumbnail(image: Tensor) -> bytes | None:
@@ -56,6 +60,34 @@ def tinted(content: bytes | None) -> bytes | None:
         grey = np.asarray(opened.convert("L"))
     table = (colormaps[MAP_COLORS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     return _encoded(table[grey], quality=85)
+
+
+def strung(pictures: Sequence[bytes | None]) -> bytes | None:
+    """Pictures as one, which `unstrung` takes apart; one alone is as it is.
+
+    >>> unstrung(strung([b"one", None, b"three"])), unstrung(strung([b"one"])), unstrung(None)
+    ([b'one', None, b'three'], [b'one'], [None])
+    """
+    if len(pictures) == 1:
+        return pictures[0]
+    sizes = [-1 if one is None else len(one) for one in pictures]
+    head = struct.pack(f"<I{len(sizes)}i", len(sizes), *sizes)
+    return _SEVERAL + head + b"".join(one for one in pictures if one is not None)
+
+
+def unstrung(content: bytes | None) -> list[bytes | None]:
+    """The pictures of `strung`."""
+    if content is None or not content.startswith(_SEVERAL):
+        return [content]
+    (n,) = struct.unpack_from("<I", content, len(_SEVERAL))
+    at = len(_SEVERAL) + 4
+    sizes = struct.unpack_from(f"<{n}i", content, at)
+    at += 4 * n
+    found: list[bytes | None] = []
+    for size in sizes:
+        found.append(None if size < 0 else content[at : at + size])
+        at += max(size, 0)
+    return found
 
 
 def _small(image: Tensor) -> Tensor:

@@ -287,6 +287,16 @@ def test_labels_of_several_classes_are_scored_each_and_refused_under_a_softmax(f
     assert scores() == before
     said = refused(capsys, *options, "--save-maps", "maps", out="other")
     assert "one map of an image, but --labels gives '0.png' the classes 0, 2" in said
+    boxes = [("0.png", "cat", [0, 0, 9, 9]), ("0.png", "ant", [9, 9, 20, 20])]
+    entries = [{"file": f, "class": c, "boxes_xyxy": [b]} for f, c, b in boxes]
+    Path("a.json").write_text(json.dumps({"images": entries}))
+    told = (*options[:2], "--annotations", "a.json", "--all-images", "--metrics", "localization",
+            "--methods", "edges")  # fmt: skip
+    assert evaluate(*told, out="boxes") == 0
+    assert "1 images have 2 labels, each" in (printed := capsys.readouterr().out)
+    assert "stands for all" not in printed
+    said = refused(capsys, *told, "--save-maps", "maps", out="third")
+    assert "but --annotations gives '0.png' the classes 0, 2" in said
 
 
 def test_only_correctly_classified_images_are_kept_unless_asked(folder):

@@ -28,7 +28,7 @@ def extremes(found: Evaluation, names: Mapping[str, str], column: str) -> list[d
         n = min(_SHOWN, len(order) // 2)
         if n:
             best, worst = (
-                [{**_example(found, k), **_map(found, k, method, values)} for k in some]
+                [_example(found, k) | _maps(found, k, method, column) for k in some]
                 for some in (order[:n], order[-n:])
             )
             rows.append({"name": names[method], "best": best, "worst": worst})
@@ -44,29 +44,53 @@ def side_by_side(found: Evaluation, column: str) -> list[dict[str, Any]]:
     spread = values.nan_to_num(0).amax(0) - values.nan_to_num(1).amin(0)
     chosen = spread.argsort(descending=True, stable=True)[:_SHOWN].tolist()
     return [
-        {**_example(found, k), "maps": [_map(found, k, m, by_method[m]) for m in found.methods]}
+        _example(found, k) | {"cells": [_maps(found, k, m, column) for m in found.methods]}
         for k in chosen
     ]
 
 
 def _example(found: Evaluation, k: int) -> dict[str, str]:
     position = found.kept[k].position
-    called = [
-        f"{found.class_names.get(target, f'class {target}')}"
-        + ("" if p is None or found.answers != "probability" else f", p = {p:.2f}")
-        for target, p in found.kept[k].pairs
-        if target is not None and found.answers == "probability"
-    ]
     return {
         "name": found.name_of(position),
-        "target": "; ".join(called),
+        "target": "; ".join(filter(None, _called(found, k))),
         "picture": address(found.picture_of(position)),
     }
 
 
-def _map(found: Evaluation, k: int, method: str, values: torch.Tensor) -> dict[str, str]:
-    picture = tinted(found.picture_of(found.kept[k].position, method))
-    return {"map": address(picture), "value": f"{float(values[k]):.2f}"}
+def _called(found: Evaluation, k: int) -> list[str]:
+    """An example's classes with what the model gives them; of scores there are none."""
+    return [
+        ""
+        if target is None or found.answers != "probability"
+        else _name_of(found, target) + ("" if p is None else f", p = {p:.2f}")
+        for target, p in found.kept[k].pairs
+    ]
+
+
+def _name_of(found: Evaluation, target: int) -> str:
+    return found.class_names.get(target, f"class {target}")
+
+
+def _maps(found: Evaluation, k: int, method: str, column: str) -> dict[str, Any]:
+    """The value of an example, and of each of its classes the map, its name and value."""
+    pairs = found.kept[k].pairs
+    first = sum(len(one.pairs) for one in found.kept[:k])
+    values = found.values_by_class[column][method][first : first + len(pairs)].tolist()
+    pictures = found.maps_of(found.kept[k].position, method)
+    # A method that failed has no map of any class.
+    pictures = pictures if len(pictures) == len(pairs) else [None]
+    several = len(pictures) > 1
+    maps = [
+        {
+            "map": address(tinted(one)),
+            "target": _name_of(found, target) if several and target is not None else "",
+            "value": f"{value:.2f}" if several else "",
+        }
+        for one, (target, _), value in zip(pictures, pairs, values, strict=False)
+    ]
+    mean = "mean " * several
+    return {"maps": maps, "value": f"{mean}{float(found.values[column][method][k]):.2f}"}
 
 
 def figure_address(figure: Figure) -> str:

@@ -99,7 +99,7 @@ class Result:
         seconds, forwards, gradients: the cost of this example's map, nan where not known.
         reasons: what went wrong, as JSON: by metric, or by "" for the method itself.
         states: the metrics' readings, packed.
-        picture: a small map for the report.
+        picture: a small map for the report, or those of several classes strung together.
     """
 
     position: int

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from captum_ext import ImageClassifier
 from captum_ext.attr import Configured
 from captum_ext.evaluation import evaluate, write_report
+from captum_ext.evaluation.report.pictures import address
 from captum_ext.evaluation.report.sentences import on_classes
 from captum_ext.metrics import (
     AIC,
@@ -26,6 +27,7 @@ from captum_ext.metrics import (
 )
 from captum_ext.metrics.information.bins import BinnedPoints
 from captum_ext.metrics.information.protocol import PRESETS
+from captum_ext.viz.thumbnails import tinted
 
 N_CLASSES = 5
 CLASSES = [(0, 3), (1,), (2, 3, 4), (0, 1), (4,), (1, 2, 3), (0, 4)]
@@ -149,8 +151,16 @@ def test_how_many_pairs_and_images_is_said(tmp_path):
     n = sum(map(len, CLASSES))
     assert found.as_dict()["examples"] == {
         "seen": 7, "kept": 7, "unlabeled": 0, "pairs": n, "pairs_left_out": 0}  # fmt: skip
+    found.class_names = {k: f"kind {k}" for k in range(N_CLASSES)}
     write_report(found, tmp_path / "report.html")
-    assert f"7 images have {n} labels" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert f"7 images have {n} labels" in page
+    value = float(found.values_by_class["insertion"]["saliency"][1])
+    at = page.index('alt="map of saliency of 0, kind 3"')
+    assert f"<small>{value:.2f}</small></span>" in page[at : page.index("</span>", at) + 8]
+    (first, second), (one,) = (found.maps_of(k, "saliency") for k in (0, 1))
+    assert len({first, second, one}) == 3
+    assert page.count(address(tinted(second))) == page.count(address(tinted(first)))
     found.to_csv(tmp_path / "each.csv", per_example=True)
     with (tmp_path / "each.csv").open() as file:
         assert len([*csv.DictReader(file)]) == 2 * n
