@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ext.classifier import is_exported
+
 # A class token that alone is read hides the last blocks' patches; one of the last four does not.
 _MOST_TOKEN_LAYERS = 4
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -140,23 +142,24 @@ def require_visible(model: nn.Module) -> None:
     Raises:
         ValueError: for compiled, traced and scripted models.
     """
-    for name, module in model.named_modules():
-        kind = ""
+    for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
-            kind = "a traced or scripted module"
-        elif hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
-            kind = "compiled"
+            raise _unseen(f"a traced or scripted {module.original_name}")
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None):
+            raise _unseen(f"a compiled {type(getattr(module, '_orig_mod', module)).__name__}")
         if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
             raise ValueError(
                 "`forward_func` must be a module whose layers can be seen as they run, but "
                 "nn.DataParallel runs copies of them: give its `.module`, on one device."
             )
-        if kind:
-            where = f"its part {name!r}" if name else "it"
-            raise ValueError(
-                "`forward_func` must be a module whose layers can be seen as they run, but "
-                f"{where} is {kind}: give the module that it was made from."
-            )
+
+
+def _unseen(kind: str) -> ValueError:
+    # Without the part's place, which the caller's wrappers are a part of.
+    return ValueError(
+        "`forward_func` must be a module whose layers can be seen as they run, but it is or holds "
+        f"{kind}: give the module that it was made from."
+    )
 
 
 def activation_of(layer: nn.Module, record: Record) -> Tensor:
@@ -274,6 +277,8 @@ def candidates(
         found.append(Candidate(t, reading))
         if reading.kind != "tokens" or len(found) == _MOST_TOKEN_LAYERS:
             break
+    if not found and any(map(is_exported, model.modules())):
+        raise _unseen("an exported program")
     if not found:
         raise ValueError(
             "`forward_func` has no layer that keeps the places of inputs "

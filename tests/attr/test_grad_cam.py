@@ -13,6 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import GradCam
+from captum_ext.evaluation.cost import Counted
 
 FAMILIES = {
     "resnet18": "layer4",
@@ -425,18 +426,34 @@ class Twice(nn.Module):
         (lambda: GradCam(CONV, CONV[0], "tokens"), "`layer` must give tokens"),
         (lambda: GradCam(CONV, None, len), "`reshape` as a function needs the `layer`"),
         (lambda: GradCam(CONV, None, "rows"), "`reshape` is None.*got 'rows'"),
-        (lambda: GradCam(torch.compile(CONV, backend="eager")), "it is compiled: give the module"),
+        (
+            lambda: GradCam(torch.compile(CONV, backend="eager")),
+            "holds a compiled Sequential: give the",
+        ),
         (
             lambda: GradCam(nn.Sequential(torch.compile(CONV[0], backend="eager"), *CONV[1:])),
-            "'0' is compiled",
+            "a compiled Conv2d",
         ),
         (lambda: GradCam(torch.jit.trace(CONV, torch.rand(1, 3, 4, 4))), "traced or scripted"),
         (lambda: GradCam(ImageClassifier(torch.jit.script(CONV), [0] * 3, [1] * 3)), "traced or"),
+        (
+            lambda: GradCam(torch.export.export(CONV, (torch.rand(2, 3, 4, 4),)).module()),
+            "holds an exported program: give the module that it was made from",
+        ),
     ],
 )
 def test_what_can_not_be_read_gets_one_clear_sentence(make, words):
     with pytest.raises(ValueError, match=words):
         make().attribute(torch.rand(2, 3, 4, 4), target=1)
+
+
+def test_one_refusal_is_one_sentence_however_the_model_is_wrapped():
+    said = []
+    for wrap in (nn.Sequential, Counted, lambda net: Counted(nn.Sequential(net))):
+        with pytest.raises(ValueError, match="traced or scripted Sequential") as caught:
+            GradCam(wrap(torch.jit.script(CONV)))
+        said.append(str(caught.value))
+    assert len({*said}) == 1
 
 
 def test_other_arguments_get_one_clear_sentence():
