@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from inspect import getclosurevars, isfunction
 from math import isfinite
 from typing import Any
 from weakref import WeakSet
@@ -382,23 +384,27 @@ def require_unit_images(forward_func: Any, inputs: Any) -> None:
 def outside_unit(forward_func: Any, images: Any) -> bool:
     """Whether an `ImageClassifier` is given images outside [0, 1]."""
     given = isinstance(images, Tensor) and images.is_floating_point()
-    return given and _classifier_of(forward_func) is not None and outside(*span(images))
+    return given and classifier_of(forward_func) is not None and outside(*span(images))
 
 
 def is_right(forward_func: Any, answer: Tensor, target: int) -> bool:
     """Whether a row of answers, (classes,), says that an example is of the target's class.
 
     Where classes exclude one another, that none scores higher; under an activation of an
-    `ImageClassifier` whose row does not sum to 1, that the target's probability is at least .5.
+    `ImageClassifier` whose row does not sum to 1, that the target's probability is at least .5;
+    so too of one that stands inside another model.
 
     >>> is_right(None, torch.tensor([2.0, 5.0]), 1)
     True
     >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5], activation="sigmoid")
-    >>> is_right(net, torch.tensor([0.7, 0.9]), 0)
-    True
+    >>> [is_right(model, torch.tensor([0.7, 0.9]), 0) for model in (net, nn.Sequential(net))]
+    [True, True]
     """
-    classifier = _classifier_of(forward_func)
-    kind = "softmax" if classifier is None else classifier.activation
+    classifier = classifier_of(forward_func)
+    inside = classifier or classifier_within(forward_func)
+    kind = "softmax" if inside is None else inside.activation
+    # Of one inside, what becomes of its answer is not told: the sum says.
+    kind = None if classifier is None and kind != "softmax" else kind
     exclusive = kind == "softmax" or _are_complements(classifier, answer)
     if not exclusive and (kind == "sigmoid" or abs(float(answer.cpu().double().sum()) - 1) > 1e-2):
         return bool(answer[target] >= 0.5)
@@ -417,7 +423,7 @@ def may_have_several(forward_func: Any, answer: Tensor) -> bool:
     >>> may_have_several(net, torch.tensor([0.7, 0.9]))
     True
     """
-    classifier = _classifier_of(forward_func)
+    classifier = classifier_of(forward_func)
     exclusive = classifier is None or classifier.activation == "softmax"
     return not (exclusive or _are_complements(classifier, answer))
 
@@ -428,16 +434,43 @@ def _are_complements(classifier: ImageClassifier | None, answer: Tensor) -> bool
     return both and abs(float(answer.cpu().double().sum()) - 1) < 1e-5
 
 
-def _classifier_of(forward_func: Any) -> ImageClassifier | None:
-    """The classifier behind a function, also where it is compiled or distributed."""
+def classifier_of(forward_func: Any) -> ImageClassifier | None:
+    """The classifier that a function asks as it is: compiled, distributed or counted.
+
+    A module of ours that passes everything on has it as ``passes_on``.
+    """
     while not isinstance(forward_func, ImageClassifier):
-        inner = getattr(forward_func, "_orig_mod", None)
+        inner = getattr(forward_func, "passes_on", getattr(forward_func, "_orig_mod", None))
         if isinstance(forward_func, nn.DataParallel | nn.parallel.DistributedDataParallel):
             inner = forward_func.module
         if not isinstance(inner, nn.Module):
             return None
         forward_func = inner
     return forward_func
+
+
+def classifier_within(forward_func: Any) -> ImageClassifier | None:
+    """A classifier that stands somewhere in a module or in what a function holds, if there is one.
+
+    What it is given, and what becomes of its answer, can't be told.
+
+    >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5])
+    >>> classifier_of(nn.Sequential(net)), classifier_within(nn.Sequential(net)) is net
+    (None, True)
+    >>> classifier_within(lambda x: net(x).log()) is net
+    True
+    """
+    if isinstance(forward_func, nn.Module):
+        parts = (part for part in forward_func.modules() if isinstance(part, ImageClassifier))
+        return next(parts, None)
+    held = [getattr(forward_func, "__self__", None), getattr(forward_func, "__wrapped__", None)]
+    if isinstance(forward_func, partial):
+        held += [forward_func.func, *forward_func.args, *forward_func.keywords.values()]
+    elif isfunction(forward_func):
+        known = getclosurevars(forward_func)
+        held += [*known.nonlocals.values(), *known.globals.values()]
+    found = (classifier_within(one) for one in held if isinstance(one, nn.Module))
+    return next((one for one in found if one is not None), None)
 
 
 def _normalization(

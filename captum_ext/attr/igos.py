@@ -22,7 +22,7 @@ from typing_extensions import Self
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
 from captum_ext.attr.start import StartLike
-from captum_ext.classifier import ImageClassifier
+from captum_ext.classifier import classifier_of, classifier_within
 from captum_ext.mask import (
     L1,
     TV,
@@ -105,17 +105,22 @@ class _IGOSMethod(MaskAttribution):
         l1_weight: float | None = None,
         tv_weight: float = 20.0,
         noise_std: float = 0.2,
+        unit: float | None = None,
     ) -> Self:
         """The published code to the letter: 20 iterations of 15 points, first step 1000.
 
         ``l1_weight`` None is its 1, and 10 for masks of 224 x 224 cells.
-        Noise is in units of normalized images; an `ImageClassifier` says what these are. The
-        noise of base and trial loss differ, as they do there.
+        Noise is in units of normalized images. ``unit`` is one of them in units of the inputs;
+        None is what an `ImageClassifier` says, and 1 for a model of normalized images. The noise
+        of base and trial loss differ, as they do there.
 
         iGOS+ and iGOS++ have its bilateral variation. iGOS++ halves the scores' gradients, and its
         map is 1 - the product of the masks, enlarged, not of the enlarged masks.
+
+        Raises:
+            ValueError: if ``unit`` is missing for a model that holds an `ImageClassifier` inside.
         """
-        unit = _unit(forward_func)
+        unit = _unit(forward_func) if unit is None else unit
         # Not by the constructor, which chooses this package's pieces.
         method = cls.__new__(cls)
         MaskAttribution.__init__(
@@ -139,7 +144,16 @@ class _IGOSMethod(MaskAttribution):
 
 def _unit(forward_func: Forward) -> float:
     """One unit of a normalized image in units of the inputs."""
-    return float(forward_func.std.mean()) if isinstance(forward_func, ImageClassifier) else 1.0
+    classifier = classifier_of(forward_func)
+    inside = classifier_within(forward_func) if classifier is None else None
+    if inside is not None:
+        raise ValueError(
+            "`unit` is missing: `forward_func` holds an `ImageClassifier` inside, and what images "
+            f"that is given can't be told. Give unit={float(inside.std.mean()):.4g} if they are "
+            "those that `forward_func` is given, unit=1 if it takes normalized images itself, or "
+            "the `ImageClassifier` itself."
+        )
+    return 1.0 if classifier is None else float(classifier.std.mean())
 
 
 def _mean_variation(weight: float, unit: float) -> TV:

@@ -14,7 +14,7 @@ from torch import nn
 
 from captum_ext._launch import is_first, launcher
 from captum_ext._text import printable, reason
-from captum_ext.classifier import ImageClassifier
+from captum_ext.classifier import classifier_of
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotations import Annotations, read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
@@ -107,7 +107,8 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
     if settings.answers == SCORE:
         classes = Classes([])
     annotations = Annotations()
-    several = isinstance(model, ImageClassifier) and model.activation != "softmax"
+    classifier = classifier_of(model)
+    several = classifier is not None and classifier.activation != "softmax"
     if settings.annotations is not None:
         annotations = read_annotations(settings.annotations, folder, classes, several)
         listed = images_of(folder, annotations.masks, settings.out)

@@ -73,6 +73,11 @@ class Counted(nn.Module):
         self.cost = Cost()
         self.watch = watch
 
+    @property
+    def passes_on(self) -> nn.Module:
+        """What is asked, as it is."""
+        return self.model
+
     def forward(self, *inputs: Any) -> Any:
         """The model's output; rows count as gradients once one is taken through them."""
         output = self.model(*inputs)

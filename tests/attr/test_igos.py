@@ -1,5 +1,7 @@
 """I-GOS, iGOS+ and iGOS++ as declarations."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,9 @@ from torch.nn import functional as F
 
 from captum_ext import ImageClassifier
 from captum_ext.attr import IGOS, IGOSPlus, IGOSPlusPlus, MeaningfulPerturbation
+from captum_ext.evaluation.cost import Counted
 from captum_ext.mask import BilateralTV, DeletionTerm, InsertionTerm, adam
+from captum_ext.metrics.base.asked_once import AskedOnce
 from tests.attr.planted import detector, overlap, planted, scenes
 from tests.conftest import WEAK_EVIDENCE
 
@@ -43,6 +47,21 @@ def test_published_noise_and_edges_are_in_units_of_normalized_images(method):
         if isinstance(piece, BilateralTV):
             assert piece.sigma == pytest.approx(0.01 / 16)
             assert not piece.relative
+
+
+def test_the_unit_is_found_where_the_classifier_is_asked_as_it_is_and_asked_for_elsewhere():
+    classifier = ImageClassifier(nn.Flatten(), mean=[0.5] * 3, std=[0.25] * 3)
+    same = [nn.DataParallel(classifier), torch.compile(classifier, backend="eager"),
+            Counted(classifier), AskedOnce(Counted(classifier))]  # fmt: skip
+    for model in same:
+        assert IGOS.published(model).noise.std == pytest.approx(0.05)
+    within = [nn.Sequential(classifier), lambda x: classifier(x).exp(), classifier.forward,
+              partial(nn.functional.normalize, classifier)]  # fmt: skip
+    for model in within:
+        with pytest.raises(ValueError, match=r"`unit` is missing.*Give unit=0\.25 if"):
+            IGOS.published(model)
+        assert IGOS.published(model, unit=0.25).noise.std == pytest.approx(0.05)
+    assert IGOS.published(nn.Flatten()).noise.std == 0.2
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

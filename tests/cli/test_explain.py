@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from captum_ext.classifier import classifier_of
 from captum_ext.cli import explanation, main
 from captum_ext.cli.explanation import Result
-from captum_ext.cli.inputs.models import load_model, name_of, predict
+from captum_ext.cli.inputs.models import load_model, name_of, predict, transform_of
 from captum_ext.cli.tables import explained
 from captum_ext.curve import Curve
 from captum_ext.evaluation.cost import Counted
@@ -357,6 +358,12 @@ def labels():
 def softmax():
     return made(1)
 
+def wrapped():
+    return nn.Sequential(labels(), nn.Softmax(1))
+
+def compiled():
+    return torch.compile(made(3, class_names=list("abc"), activation="sigmoid"), backend="eager")
+
 class Plain(nn.Module):
     def forward(self, x):
         return x.mean((1, 2, 3))[:, None]
@@ -413,6 +420,14 @@ def test_one_logit_makes_two_classes_and_several_make_labels(factory, names, sig
     assert [name_of(model, k) for k in range(len(names))] == names
 
 
+def test_a_compiled_classifier_is_asked_for_what_it_says(sigmoids):
+    model = load_model("sigmoids.py:compiled", None, torch.device("cpu"), ["x", "y", "z"])
+    assert [name_of(model, k) for k in range(3)] == ["x", "y", "z"]
+    assert transform_of(model) is classifier_of(model).transform
+    images = torch.rand(1, 3, 32, 32)
+    assert not torch.allclose(predict(model, images).sum(1), torch.ones(1), atol=1e-2)
+
+
 def test_binary_and_multi_label_models_work_in_every_command(sigmoids, capsys):
     (sigmoids / "images").mkdir()
     for k in range(2):
@@ -443,6 +458,7 @@ def test_binary_and_multi_label_models_work_in_every_command(sigmoids, capsys):
         ("squashed", "one number per image, not the probabilities"),
         ("normalized", "`transform` normalizes with mean"),
         ("wordless", "fails with KeyError"),
+        ("wrapped", "gives a Sequential that holds an ImageClassifier inside"),
         ("tuples", "must return a tensor of logits"),
         ("Plain.forward", "does not define"),
     ],

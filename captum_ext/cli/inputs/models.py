@@ -18,6 +18,8 @@ from captum_ext.classifier import (
     AUTO,
     ImageClassifier,
     Transform,
+    classifier_of,
+    classifier_within,
     is_exported,
     load_weights,
     require_unit_images,
@@ -63,9 +65,10 @@ def model_of(settings: Settings, device_name: str | None) -> tuple[nn.Module, to
 
 def _over(model: nn.Module, devices: list[torch.device]) -> nn.Module:
     """The model, whose network's calls are divided over several devices."""
-    if isinstance(model, ImageClassifier):
+    classifier = classifier_of(model)
+    if classifier is not None:
         # Inside, so that it is asked for names and sizes as ever.
-        model.model = nn.DataParallel(model.model, devices)
+        classifier.model = nn.DataParallel(classifier.model, devices)
         return model
     return nn.DataParallel(model, devices).eval()
 
@@ -114,11 +117,12 @@ def load_model(
             model = ImageClassifier.from_efficientnet_lite(
                 LITE[spec], chosen, class_names=class_names, **head
             )
-    if isinstance(model, ImageClassifier) and len(model.class_names) <= 2:
+    classifier = classifier_of(model)
+    if classifier is not None and len(classifier.class_names) <= 2:
         # Labels of two classes are 0 and 1, also for a model of one logit. Under another
         # activation one number within [0, 1] may be anything.
-        said = reading == PROBABILITY and model.activation != "softmax"
-        model.both_classes |= model.activation == "sigmoid" or said
+        said = reading == PROBABILITY and classifier.activation != "softmax"
+        classifier.both_classes |= classifier.activation == "sigmoid" or said
     try:
         return (model if is_exported(model) else model.eval()).to(device)
     except Exception as error:
@@ -139,15 +143,17 @@ def _seeded() -> Iterator[None]:
 
 def _load(model: nn.Module, weights: str | None) -> None:
     if weights is not None:
-        load_weights(model.model if isinstance(model, ImageClassifier) else model, Path(weights))
+        classifier = classifier_of(model)
+        load_weights(model if classifier is None else classifier.model, Path(weights))
 
 
 def _name(model: nn.Module, class_names: Sequence[str]) -> None:
     if not class_names:
         return
-    if not isinstance(model, ImageClassifier):
+    classifier = classifier_of(model)
+    if classifier is None:
         raise CallError("--classes is for an ImageClassifier, but the factory makes none.")
-    model.class_names = tuple(class_names)
+    classifier.class_names = tuple(class_names)
 
 
 def _names_in(file: Path | None) -> list[str]:
@@ -176,6 +182,14 @@ def _from_file(spec: str) -> nn.Module:
             f"--model: {spec} must return an nn.Module, such as captum_ext.ImageClassifier(model, "
             f"mean, std), but gave {type(model).__name__}."
         )
+    if classifier_of(model) is None and classifier_within(model) is not None:
+        kind = type(model).__name__
+        raise CallError(
+            f"--model: {spec} gives a {kind} that holds an ImageClassifier inside, so that the "
+            "images it takes, its classes and what its answers are can't be told: return the "
+            f"ImageClassifier, or say them of the whole, ImageClassifier({kind}(...), mean=[0, 0, "
+            "0], std=[1, 1, 1], transform=..., class_names=..., activation=None)."
+        )
     return model
 
 
@@ -186,20 +200,23 @@ def _words(error: BaseException) -> str:
 
 def transform_of(model: nn.Module) -> Transform:
     """From a PIL image to a (C, H, W) tensor in [0, 1], as the model wants it."""
-    return model.transform if isinstance(model, ImageClassifier) else ToTensor()
+    classifier = classifier_of(model)
+    return ToTensor() if classifier is None else classifier.transform
 
 
 def channels_of(model: nn.Module) -> int:
     """How many color channels the model takes."""
-    return model.mean.shape[1] if isinstance(model, ImageClassifier) else 3
+    classifier = classifier_of(model)
+    return 3 if classifier is None else classifier.mean.shape[1]
 
 
 def name_of(model: nn.Module, index: int, answers: str = PROBABILITY) -> str:
     """A class by name, where the model knows names; of scores an output."""
+    classifier = classifier_of(model)
     if answers == SCORE:
-        names = model.class_names if isinstance(model, ImageClassifier) else ()
+        names = () if classifier is None else classifier.class_names
         return names[index] if index < len(names) else f"output {index}"
-    return model.name_of(index) if isinstance(model, ImageClassifier) else numbered_class(index)
+    return numbered_class(index) if classifier is None else classifier.name_of(index)
 
 
 def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Tensor:
@@ -242,7 +259,8 @@ def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Ten
             "probability; if it is none, --reading score."
         )
     sums = output.to(accumulation_dtype(output.device)).sum(1)
-    exclusive = not isinstance(model, ImageClassifier) or model.activation == "softmax"
+    classifier = classifier_of(model)
+    exclusive = classifier is None or classifier.activation == "softmax"
     off = exclusive and not torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
     if output.min() < 0 or output.max() > 1 + 1e-4 or off:
         raise CallError(
