@@ -33,6 +33,9 @@ __all__ = ["MaskAttribution", "MaskRun"]
 
 NOTHING = 1 / 512
 """A map that is nowhere above this is empty: half a grey level of 8 bits leaves every pixel."""
+FAINT = 0.05
+"""A map that is nowhere above this deletes next to nothing, and is told apart in words: scaled to
+its maximum it looks like any other. The page on I-GOS shows one, of a class of probability .02."""
 
 
 @dataclass(frozen=True)
@@ -277,21 +280,29 @@ class MaskAttribution(GradientAttribution):
         )
 
     def _warn_of_nothing(self, maps: Tensors, first: MaskState, max_forwards: int | None) -> None:
-        """Says for which examples the mask stayed at ones, and why."""
+        """Says for which examples the mask stayed at ones, or close to them, and why."""
         most = torch.stack([m.flatten(1).amax(1) for m in maps]).amax(0)
-        empty = (most < NOTHING).nonzero().flatten().to(first.masks.device)
-        if not len(empty):
+        self._warn_of_rows("nothing was deleted", most < NOTHING, first, max_forwards)
+        faint = (most >= NOTHING) & (most < FAINT)
+        said = f"nothing was deleted by more than {FAINT:.0%}, however firm a scaled map may look,"
+        self._warn_of_rows(said, faint, first, max_forwards)
+
+    def _warn_of_rows(
+        self, said: str, rows: Tensor, first: MaskState, max_forwards: int | None
+    ) -> None:
+        found = rows.nonzero().flatten().to(first.masks.device)
+        if not len(found):
             return
-        which, depends = f"the examples {_listed([str(i) for i in empty.tolist()])}", True
+        which, depends = f"the examples {_listed([str(i) for i in found.tolist()])}", True
         deletions = [i for i, term in enumerate(self.terms) if isinstance(term, DeletionTerm)]
         if first.scores is not None and deletions:
-            way = first.scores[deletions[0], empty]
+            way = first.scores[deletions[0], found]
             if self.start is None:
                 which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
             depends = way.shape[1] == 1 or bool((way != way[:, :1]).any())
         warnings.warn(
-            f"nothing was deleted for {which}: {self._why_nothing(depends, max_forwards)}",
-            stacklevel=5,  # the caller of `attribute`
+            f"{said} for {which}: {self._why_nothing(depends, max_forwards)}",
+            stacklevel=6,  # the caller of `attribute`
         )
 
     def _why_nothing(self, depends: bool, max_forwards: int | None) -> str:

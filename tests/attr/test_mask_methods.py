@@ -1,5 +1,6 @@
 """What all optimized masks promise: they find the evidence, repeat, and refuse bad input."""
 
+import re
 import warnings
 
 import pytest
@@ -236,6 +237,17 @@ def test_an_empty_map_is_told_with_its_examples_and_the_reason(method):
         warnings.simplefilter("error")
         relative = method(model, 6, **settings, relative_weights=True)
         assert relative.attribute(images, 0.4, 1, factor, n_iter=10).amax((1, 2, 3)).min() > 0.1
+
+
+@pytest.mark.parametrize(("weak", "told"), [(0.02, True), (1.0, False)])
+def test_a_map_that_deletes_next_to_nothing_is_told_apart_from_an_empty_one(weak, told):
+    method = IGOS(lambda x: weak * x[:, :, 2:4, 2:4].mean((1, 2, 3)), 6, 1e-3, 0.1, 0, fixed(0.5))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        maps = method.attribute(torch.ones(1, 3, 12, 12), 0, n_iter=6)
+    assert (maps.amax() < 0.05) == told
+    expected = r"more than 5%.* for the examples \[0\], whose scores are \[0.02\]"
+    assert [bool(re.search(expected, str(warning.message))) for warning in said] == [True] * told
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
