@@ -1,4 +1,4 @@
-"""The pictures of the pages on methods and metrics, on one photograph of scikit-image.
+"""The pictures of the pages on methods and metrics, on photographs of scikit-image.
 
 python docs/make_pictures.py [NAME ...]     writes docs/pictures/NAME.jpg; without names all
 """
@@ -17,7 +17,9 @@ from skimage import data
 from torch import Tensor
 
 from captum_ext import ImageClassifier
+from captum_ext.attr import IGOS, IGOSPlusPlus
 from captum_ext.curve import Blurred, GaussianBlur, Interpolated, rank
+from captum_ext.mask import MaskGrid, blurred
 from captum_ext.metrics import deletion_curve, insertion_curve
 from captum_ext.registry import METHODS
 from captum_ext.viz import heat, overlay
@@ -39,11 +41,18 @@ OPTIONS: dict[str, dict[str, int]] = {
 }
 
 
-def photograph(model: ImageClassifier) -> tuple[Tensor, int]:
-    """The cup of coffee, (1, 3, 224, 224), and the class that the model sees in it."""
-    image = model.transform(Image.fromarray(data.coffee()))[None]
+def photograph(model: ImageClassifier, name: str = "coffee") -> tuple[Tensor, int]:
+    """One of scikit-image's, (1, 3, 224, 224), and the class that the model sees in it."""
+    image = model.transform(Image.fromarray(getattr(data, name)()).convert("RGB"))[None]
     with torch.no_grad():
         return image, int(model(image).argmax())
+
+
+def probability(model: ImageClassifier, image: Tensor, target: int) -> str:
+    """The model's probability of a class, as titles say it."""
+    with torch.no_grad():
+        p = float(model(image)[0, target])
+    return f"p = {p:.2f}" if p >= 0.095 else f"p = {p:.3f}"
 
 
 def method_picture(name: str, model: ImageClassifier) -> Figure:
@@ -53,16 +62,55 @@ def method_picture(name: str, model: ImageClassifier) -> Figure:
     credit = method.attribute(image, target=target, **OPTIONS[name])
     # Values of RISE are expected scores, far from 0 everywhere.
     shown = credit[0] - credit[0].amin() if name == "rise" else credit[0]
-    figure = Figure(figsize=(10, 2.7), layout="constrained")
-    axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.5])
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.08)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    axes = above.subplots(1, 3)
     _show(axes[0], image[0].permute(1, 2, 0), "input")
     _show(axes[1], heat(shown), METHODS[name].label, cmap="inferno", vmin=0, vmax=1)
     _show(axes[2], overlay(image[0], shown), "over the input")
+    curves = below.subplots()
     for label, function in (("insertion", insertion_curve), ("deletion", deletion_curve)):
         curve = function(model, image, credit, target=target, reference=BLUR, reduction="abs_sum")
-        axes[3].plot(curve.x[0], curve.y[0], label=f"{label} {float(curve.area()[0]):.2f}")
-    axes[3].set(xlabel="share of pixels", ylabel=f"p({model.name_of(target)})", ylim=(0, 1))
-    axes[3].legend(frameon=False)
+        curves.plot(curve.x[0], curve.y[0], label=f"{label} {float(curve.area()[0]):.2f}")
+    label = f"p({model.name_of(target)})"
+    curves.set(xlabel="share of pixels", ylabel=label, ylim=(0, 1), xlim=(0, 1))
+    below.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def masks_picture(model: ImageClassifier) -> Figure:
+    """The two masks of iGOS++ and their product, and what each shows the model."""
+    image, target = photograph(model)
+    run = IGOSPlusPlus(model).optimize(image, target=target)
+    enlarged = [MaskGrid(28).enlarge(cells, (image,))[0] for cells in run.descent.masks.unbind(1)]
+    both = enlarged[0] * enlarged[1]
+    away = blurred(image)
+    figure = Figure(figsize=(6.4, 7.2), layout="constrained")
+    grid = figure.subplots(3, 3)
+    for column, name, mask in zip(grid.T, ("x", "y", "xy"), (*enlarged, both), strict=True):
+        _show(column[0], 1 - mask[0, 0], f"$1 - M_{{{name}}}$", cmap="inferno", vmin=0, vmax=1)
+        for axes, word, kept in ((column[1], "deleted", mask), (column[2], "inserted", 1 - mask)):
+            shown = image * kept + away * (1 - kept)
+            title = f"{word}: {probability(model, shown, target)}"
+            _show(axes, shown[0].permute(1, 2, 0), title)
+    return figure
+
+
+def failures_picture(model: ImageClassifier) -> Figure:
+    """I-GOS where it says little: an improbable class, and a wrong one beside the right one."""
+    cases = (("coffee", "chocolate sauce"), ("clock", "bubble"), ("clock", "wall clock"))
+    figure = Figure(figsize=(6.4, 7.2), layout="constrained")
+    for line, (name, word) in zip(figure.subplots(3, 3), cases, strict=True):
+        image, _ = photograph(model, name)
+        target = [model.name_of(k) for k in range(1000)].index(word)
+        _show(line[0], image[0].permute(1, 2, 0), f"{word}\n{probability(model, image, target)}")
+        for axes, relative in ((line[1], False), (line[2], True)):
+            credit = IGOS(model, relative_weights=relative).attribute(image, target=target)[0]
+            rest = image * (1 - credit) + blurred(image) * credit
+            title = "relative weights" if relative else "defaults"
+            picture = overlay(image[0], credit) if credit.amax() > 1 / 510 else torch.zeros(1, 1)
+            _show(axes, picture, f"{title}\ndeleted: {probability(model, rest, target)}")
     return figure
 
 
@@ -107,10 +155,12 @@ def main(names: list[str]) -> None:
         name: lambda name=name: method_picture(name, model) for name in OPTIONS
     }
     makers["frames"] = lambda: frames_picture(model)
+    makers["igospp-masks"] = lambda: masks_picture(model)
+    makers["igos-failures"] = lambda: failures_picture(model)
     FOLDER.mkdir(exist_ok=True)
     for name in names or makers:
         file = FOLDER / f"{name.replace('+', 'p')}.jpg"
-        makers[name]().savefig(file, dpi=110, pil_kwargs={"quality": 85})
+        makers[name]().savefig(file, dpi=150, pil_kwargs={"quality": 85})
         print(file, flush=True)
 
 
