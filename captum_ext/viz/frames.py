@@ -15,7 +15,7 @@ from torch import Tensor
 
 from captum_ext._text import printable
 from captum_ext.curve.codec import to_bytes
-from captum_ext.viz.player.page import CURVES, ORDERS, Played, steps_of
+from captum_ext.viz.player.held import CURVES, ORDERS, Played, steps_of
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """Of the pixels: what a strip shows, as far as the curve has it."""

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import zlib
 
 import pytest
 import torch
@@ -78,9 +79,8 @@ def test_the_page_holds_the_steps_and_answers_of_the_curves(page, image, maps):
     held = json.loads(held)
     for own, (_, credit) in zip(held["maps"], maps.items(), strict=True):
         for suffix, reduction in {"": "sum", "_abs": "abs_sum"}.items():
-            steps = torch.frombuffer(
-                bytearray(base64.b64decode(own["orders"][suffix])), dtype=torch.uint8
-            )
+            packed = base64.b64decode(own["orders"][suffix])
+            steps = torch.frombuffer(bytearray(zlib.decompress(packed)), dtype=torch.uint8)
             for step in range(N_STEPS + 1):
                 shown = (steps <= step).view(8, 12)
                 expected = frame(image, credit, "insertion", reduction, step)

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 from torch import Tensor
 
 from captum_ext._text import printable
-from captum_ext.curve import Curve, Ranking, rank
-from captum_ext.curve.frames import even_counts
-from captum_ext.viz.maps import overlay
+from captum_ext.viz.player.held import Played, held_image, held_map, suffixes_of
 
 _HERE = Path(__file__).parent
-ORDERS = {"": "sum", "_abs": "abs_sum"}
-"""By the suffix of a curve's name, how pixels are ranked."""
-CURVES = ("insertion", "deletion")
-
-
-@dataclass(frozen=True)
-class Played:
-    """One method's map of an image and what the model answered along it.
-
-    Args:
-        label: the method's name.
-        attributions: (C, H, W).
-        curves: of one example, "insertion" and "deletion", also with "_abs" for pixels that are
-            ranked by absolute values; all with the same number of steps.
-        least: as of `heat`.
-
-    >>> Played("IG", torch.rand(3, 2, 2), {}).label
-    'IG'
-    """
-
-    label: str
-    attributions: Tensor
-    curves: Mapping[str, Curve]
-    least: float = 0.0
 
 
 def write_player(
@@ -77,7 +46,9 @@ def write_player(
         ValueError: if there is no curve.
         OSError: if the file can't be written.
 
+    >>> import torch
     >>> from tempfile import TemporaryDirectory
+    >>> from captum_ext.curve import Curve
     >>> line = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.1, 0.8]]))
     >>> curves = {"insertion": line, "deletion": line}
     >>> image = torch.rand(3, 8, 8)
@@ -87,72 +58,37 @@ def write_player(
     ...     page.read_text()[:15]
     '<!doctype html>'
     """
-    suffixes = [s for s in ORDERS if all(f"{c}{s}" in m.curves for m in maps for c in CURVES)]
+    suffixes = suffixes_of([one.curves for one in maps])
     if not suffixes or not maps:
         raise ValueError("`maps` need curves of insertion and deletion, of the same orders each.")
+    held = [held_map(one, image, suffixes, seed) for one in maps]
+    write_held(file, held_image(image, {"insertion": absent}), held, heading, reading, notes)
+
+
+def write_held(
+    file: str | Path,
+    image: Mapping[str, Any],
+    maps: Sequence[Mapping[str, Any]],
+    heading: str,
+    reading: str,
+    notes: Sequence[str] = (),
+) -> None:
+    """`write_player` of what was kept: of `held_image`, and of `held_map` for each method."""
     pages = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    held: dict[str, Any] = {
-        "height": image.shape[1],
-        "width": image.shape[2],
-        "image": _png(image.permute(1, 2, 0)),
-        "absent": _png(absent.permute(1, 2, 0)),
-        "maps": [_held(one, suffixes, seed) for one in maps],
-    }
+    read = [{key: value for key, value in one.items() if key != "overlay"} for one in maps]
     text = pages.get_template("player.html").render(
         heading=printable(heading),
         reading=printable(reading),
         notes=[printable(note) for note in notes],
-        labels=[printable(one.label) for one in maps],
-        overlays=[_png(overlay(image, m.attributions, least=m.least)) for m in maps],
-        n_steps=held["maps"][0]["steps"],
-        orders=[suffix for suffix in ("_abs", "") if suffix in suffixes],
+        maps=maps,
+        n_steps=maps[0]["steps"],
+        orders=[suffix for suffix in ("_abs", "") if suffix in maps[0]["orders"]],
         # Our own files, and JSON of which nothing can end the element that it stands in.
         style=Markup((_HERE / "player.css").read_text(encoding="utf-8")),
         script=Markup((_HERE / "player.js").read_text(encoding="utf-8")),
-        held=Markup(json.dumps(held).replace("<", "\\u003c")),
+        held=Markup(json.dumps({**image, "maps": read}).replace("<", "\\u003c")),
     )
     Path(file).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-def _held(one: Played, suffixes: Sequence[str], seed: int) -> dict[str, Any]:
-    """A map as the page's script reads it."""
-    curves = {f"{c}{s}": one.curves[f"{c}{s}"] for s in suffixes for c in CURVES}
-    (steps,) = {curve.y.shape[1] - 1 for curve in curves.values()}
-    return {
-        "label": printable(one.label),
-        "steps": steps,
-        "orders": {s: _steps(one.attributions, ORDERS[s], steps, seed) for s in suffixes},
-        "curves": {
-            name: {
-                "x": [round(x, 6) for x in curve.x[0].tolist()],
-                "y": [round(y, 6) for y in curve.y[0].tolist()],
-                "area": round(float(curve.area()[0]), 4),
-            }
-            for name, curve in curves.items()
-        },
-    }
-
-
-def steps_of(attributions: Tensor, reduction: str, n_steps: int, seed: int) -> Tensor:
-    """At which step of the curve each pixel comes or goes, from 1, (H * W,)."""
-    ranking: Ranking = rank((attributions.cpu()[None],), reduction=reduction, seed=seed)
-    counts = even_counts(ranking.n_features, n_steps)[0]
-    return torch.searchsorted(counts, ranking.positions[0].flatten(), right=True)
-
-
-def _steps(attributions: Tensor, reduction: str, n_steps: int, seed: int) -> str:
-    """The same, a byte each."""
-    steps = steps_of(attributions, reduction, n_steps, seed)
-    wide = torch.uint8 if n_steps < 256 else torch.int16
-    return base64.b64encode(steps.to(wide).numpy().tobytes()).decode()
-
-
-def _png(pixels: Any) -> str:
-    """A picture (H, W, channels) in [0, 1] as an address that holds it."""
-    array = torch.as_tensor(pixels).detach().float().clamp(0, 1).mul(255).round().byte().cpu()
-    buffer = io.BytesIO()
-    Image.fromarray(array.squeeze(-1).numpy()).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -6,9 +6,11 @@
   const form = document.querySelector("form");
   const n = held.width * held.height;
 
-  const bytes = (text, steps) => {
-    const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    return steps < 256 ? raw : new Uint16Array(raw.buffer);
+  const bytes = async (text, steps) => {
+    const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const raw = await new Response(plain).arrayBuffer();
+    return steps < 256 ? new Uint8Array(raw) : new Uint16Array(raw);
   };
   const chosen = (name) => form.elements[name].value;
 
@@ -59,20 +61,24 @@
 
   const start = async () => {
     const image = await pixelsOf(held.image);
-    const absent = await pixelsOf(held.absent);
-    const cards = [...document.querySelectorAll(".card")].map((card, k) => {
+    const hidden = {};
+    for (const [name, picture] of Object.entries(held.absent)) hidden[name] = await pixelsOf(picture);
+    const cards = await Promise.all([...document.querySelectorAll(".card")].map(async (card, k) => {
       const canvas = card.querySelector("canvas");
       [canvas.width, canvas.height] = [held.width, held.height];
       const map = held.maps[k];
       const orders = {};
-      for (const [name, text] of Object.entries(map.orders)) orders[name] = bytes(text, map.steps);
+      for (const [name, text] of Object.entries(map.orders)) {
+        orders[name] = await bytes(text, map.steps);
+      }
       return { card, canvas, map, orders };
-    });
+    }));
     const draw = () => {
       const step = Number(slider.value);
       const curveName = chosen("curve");
       const order = chosen("order");
       const appear = curveName === "insertion";
+      const absent = hidden[curveName] || hidden.insertion;
       for (const { card, canvas, map, orders } of cards) {
         const when = orders[order];
         const made = new Uint32Array(n);
