@@ -26,19 +26,18 @@ from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.options import SCORE, Evaluate, file_of, names_in
 from captum_ext.cli.output import Progress, finish, is_ours, maps_file, shown, shown_command
-from captum_ext.cli.tables import as_text, names_of_files, writers
+from captum_ext.cli.tables import as_text, claim, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.evaluation.processes import own_device, process_group
 from captum_ext.evaluation.store.database import OtherRunError
-from captum_ext.evaluation.store.folder import ResultFolder
 from captum_ext.registry import METHODS, PRESETS
 
 
 def run(settings: Evaluate) -> None:
     """Evaluates; raises CallError before any work if something does not fit."""
     try:
-        ResultFolder(settings.out).claim(names_of_files())
+        claim(settings.out)
     except OtherRunError as error:
         raise CallError(f"--out: {error}") from error
     with process_group(), warnings.catch_warnings():

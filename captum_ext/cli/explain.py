@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -33,8 +32,7 @@ from captum_ext.cli.output import (
     write_json,
 )
 from captum_ext.cli.tables import explained
-from captum_ext.curve import rank
-from captum_ext.curve.bases import as_base
+from captum_ext.curve.bases import absent_of
 from captum_ext.evaluation.cost import Counted
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics.base.asked_once import AskedOnce
@@ -175,7 +173,7 @@ def _write_page(
     """
     maps, missing = _played(results, least)
     notes = [f"{result.label} is missing: {result.problem}." for result in missing]
-    absent, hidden = _absent(image, settings.reference)[0], _HIDDEN[settings.reference]
+    absent, hidden = _absent(image[0], settings.reference), _HIDDEN[settings.reference]
     with whole_file(settings.out) as temporary:
         write_player(temporary, image[0], absent, maps, heading, hidden, settings.seed, notes)
 
@@ -188,7 +186,7 @@ def _write_frames(
     maps, missing = _played(results, dict.fromkeys(results, 0.0))
     if not maps:
         raise ValueError(f"no curves could be read ({missing[0].problem})")
-    absent, file = _absent(image, settings.reference)[0], settings.frames
+    absent, file = _absent(image[0], settings.reference), settings.frames
     if file.suffix.lower() != ANIMATION:
         write_figure(frames_figure(image[0], absent, maps, heading, settings.seed), file)
         return
@@ -211,10 +209,9 @@ def _played(
 
 
 def _absent(image: Tensor, reference: str) -> Tensor:
-    """The image of which no pixel is shown."""
-    none = torch.zeros(1, 1, dtype=torch.int64, device=image.device)
-    frames = as_base(REFERENCES[reference]).frames((image,), rank((image,)), none)
-    (made,) = frames.make(none[0], none[0])
+    """The image (C, H, W) of which no pixel is shown."""
+    made = absent_of(REFERENCES[reference], image)
+    assert made is not None, "references of the command are the same in every frame"
     return made
 
 

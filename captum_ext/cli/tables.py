@@ -20,7 +20,7 @@ from captum_ext.evaluation.report.sentences import (
     on_values,
     sentences,
 )
-from captum_ext.evaluation.store.folder import ResultFolder
+from captum_ext.evaluation.store.folder import ForeignFileError, ResultFolder
 from captum_ext.metrics.base.compare import SIGNIFICANT
 from captum_ext.viz.scores import arrow
 
@@ -141,6 +141,23 @@ def _cost(record: Mapping[str, Any], column: str) -> str:
     return f"{value:.{digits}f} " if value == value else "- "
 
 
+PAGES = "report-pages"
+"""Where the report's pages of single images lie, beside it."""
+
+
+def claim(folder: Path) -> None:
+    """Checks, before any work, that a run's files may be written.
+
+    Raises:
+        ForeignFileError: if one is there that no run wrote, or that was changed since.
+    """
+    ResultFolder(folder).claim(names_of_files())
+    pages = folder / PAGES
+    if pages.exists() and not pages.is_dir():
+        raise ForeignFileError(f"{pages} is a file where a folder is to be: move it away.")
+    ResultFolder(pages).claim(file.name for file in pages.glob("*.html"))
+
+
 def names_of_files() -> list[str]:
     """What a run writes beside its results, for `ResultFolder.claim`."""
     return ["results.json", "results.csv", _per_example(), "curves.png", "report.html"]
@@ -161,7 +178,7 @@ def writers(
         found.to_csv,
         lambda file: rows(file, found.per_example),
         lambda file: found.plot(labels).savefig(file, dpi=120),
-        lambda file: write_report(found, file, labels, against),
+        lambda file: write_report(found, file, labels, against, folder / PAGES),
     ]
 
     def write(name: str, way: Callable[[Path], Any]) -> None:

@@ -20,7 +20,7 @@ from captum_ext._typing import Baselines, PerRow, Rows, Tensors
 from captum_ext.curve.codec import Bytes, from_bytes, in_8_bits, to_bytes
 from captum_ext.curve.frames import Frames, FrameSource
 from captum_ext.curve.lattice import Mask, interpolate
-from captum_ext.curve.ranking import Ranking
+from captum_ext.curve.ranking import Ranking, rank
 
 
 @runtime_checkable
@@ -106,6 +106,22 @@ def as_base(given: BaseLike, name: str = "base") -> Base:
         f"`{name}` is a number, a function from inputs to references, or an object with a method "
         f"`frames(inputs, ranking, counts)`, but got {kind}: tensors go to `update` as `baselines`."
     )
+
+
+def absent_of(given: BaseLike, image: Tensor) -> Tensor | None:
+    """An image of which nothing is shown; None where that differs from frame to frame.
+
+    Args:
+        given: a base, or what `as_base` makes one of.
+        image: (C, H, W).
+
+    >>> absent_of(0.5, torch.ones(1, 1, 2))
+    tensor([[[0.5000, 0.5000]]])
+    """
+    inputs = (image[None],)
+    none = torch.zeros(1, 1, dtype=torch.int64, device=image.device)
+    made = as_base(given).frames(inputs, rank(inputs), none)
+    return made.make(none[0], none[0])[0][0] if isinstance(made, Frames) else None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
 from captum_ext.evaluation.readings import Filling, as_one, unpack
 from captum_ext.evaluation.settings import protocol_of
-from captum_ext.evaluation.store.database import Result, Seen
+from captum_ext.evaluation.store.database import Piece, Result, Seen
 from captum_ext.metrics.base.compare import (
     SMALLEST,
     Difference,
@@ -74,6 +74,7 @@ class Evaluation:
         settings: what decided the numbers.
         names: of the examples; None numbers them.
         impostors: the methods that don't ask the model: scored, and never best.
+        pieces: what the report's pages of single images need.
 
     >>> from captum.attr import InputXGradient
     >>> from captum_ext.evaluation import evaluate
@@ -97,6 +98,7 @@ class Evaluation:
         settings: Mapping[str, Any],
         names: Sequence[str] | None = None,
         impostors: Sequence[str] = (),
+        pieces: Sequence[Piece] = (),
     ) -> None:
         self.methods = methods
         self.impostors = tuple(impostors)
@@ -106,6 +108,7 @@ class Evaluation:
         self._metrics = metrics
         self.leaders = dict(leaders)
         self._names = names
+        self.pieces = {(one.position, one.method): one for one in pieces}
         self.unsuited: dict[str, str] = {}
         """Methods that can't be used with the model, and why."""
         self.notes: list[str] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -50,9 +50,10 @@ from captum_ext.evaluation.readings import (
     read,
     unpack,
 )
+from captum_ext.evaluation.report.player import Player, still_shown
 from captum_ext.evaluation.result import COSTS, Evaluation
 from captum_ext.evaluation.settings import about, check
-from captum_ext.evaluation.store.database import Result, Seen, Store, opened
+from captum_ext.evaluation.store.database import Piece, Result, Seen, Store, opened
 from captum_ext.metrics.base.asked_once import asked_once
 from captum_ext.metrics.perturbation.perturb import READINGS
 from captum_ext.metrics.sanity.impostors import Impostor
@@ -193,6 +194,8 @@ def evaluate(
         how,
         internal_batch_size,
         keep,
+        Player.of(readers),
+        impostors,
     )
     with opened(None if out is None else Path(out), what, resume) as store:
         for remark in store.remarks:
@@ -202,7 +205,7 @@ def evaluate(
         store.share()
         found = Evaluation(
             tuple(methods), readers, leaders, store.seen(), store.results(), what.shown, names,
-            impostors,
+            impostors, store.pieces(),
         )  # fmt: skip
         found.notes += store.remarks
         together = [[[*methods][k] for k in one] for one in shared_walks([*methods.values()])]
@@ -210,6 +213,7 @@ def evaluate(
         return found
 
 
+_Drawn = TypeVar("_Drawn", bytes, Piece)
 _Pairs = tuple[tuple[int, int | None], ...]
 """Positions of examples, each with a class."""
 
@@ -227,6 +231,10 @@ class _Job:
     how: Reading
     internal_batch_size: int | None
     keep: Keep | None = None
+    player: Player | None = None
+    impostors: Sequence[str] = ()
+    pieces: list[Piece] = field(default_factory=list)
+    """What came for the report's pages since results were stored."""
     drawing: set[str] = field(default_factory=set)
     """Methods that were seen to draw from the global random state: they get one example at once."""
     told: set[str] = field(default_factory=set)
@@ -292,18 +300,41 @@ def _work(
         job.brought.clear()
         for name in lacking:
             tell(name, n_done, n_maps)
-            store.add(number, name, seen, _results(job, name, screened))
+            job.pieces[:] = _pieces(job, screened) if name == lacking[0] else []
+            found = _results(job, name, screened)
+            store.add(number, name, seen, found, job.pieces)
             job.lacking.remove(name)
             n_done += len(group)
+        finished |= {(number, name) for name in lacking}
+        _thin(job, store, finished, batch_size)
     if not is_indexed(data):
         earlier.check_all_met(is_mine)
     tell("done", n_done, n_maps)
 
 
+def _thin(job: _Job, store: Store, finished: set[tuple[int, str]], batch_size: int) -> None:
+    """Drops what the report will not show, of examples that have all their maps."""
+    scores = store.piece_scores()
+    known = {key: score for key, score in scores.items() if score is not None}
+    shown = still_shown(known, [m for m in job.methods if m not in job.impostors])
+    gone = {p for p, _ in scores} - shown
+    store.thin(p for p in gone if all((p // batch_size, m) in finished for m in job.methods))
+
+
+def _pieces(job: _Job, screened: list[Screened]) -> list[Piece]:
+    """The images that may have a page of their own, of one class each."""
+    found = [
+        _drawn(partial(job.player.image, one.example.position, one.given))
+        for one in screened
+        if job.player and one.given and one.reason is None and len(one.classes) <= 1
+    ]
+    return [piece for piece in found if piece is not None]
+
+
 def _seen(one: Screened) -> Seen:
     example = one.example
     given = example.given
-    picture = _picture(thumbnail, given.inputs[0]) if given and given.bare else None
+    picture = _drawn(partial(thumbnail, given.inputs[0])) if given and given.bare else None
     several = len(one.classes) > 1
     n_labels = len(labels.classes) if isinstance(labels := example.target, Labels) else 1
     return Seen(
@@ -319,10 +350,10 @@ def _in_store(target: int | None) -> int | None:
     return target if target is None or abs(target) < 2**63 else None
 
 
-def _picture(draw: Callable[[Tensor], bytes | None], tensor: Tensor) -> bytes | None:
-    """A small picture for the report; none where it can't be drawn: no number depends on it."""
+def _drawn(draw: Callable[[], _Drawn | None]) -> _Drawn | None:
+    """A picture for the report; none where it can't be drawn: no number depends on it."""
     try:
-        return draw(tensor)
+        return draw()
     except Exception as error:
         stop_unless_its_own(error, "a picture for the report")
         return None
@@ -494,10 +525,14 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
             stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
             reasons[key] = reason(error)
     least = NOTHING if isinstance(unwrapped(job.methods[name])[0], MaskAttribution) else 0.0
+    if job.player and one.given.bare and len(one.classes) <= 1:
+        where, image = (one.example.position, name), one.given.inputs[0]
+        piece = _drawn(partial(job.player.map, *where, image, maps[0], states, least))
+        job.pieces.extend([] if piece is None else [piece])
     return Result(
         one.example.position, name, cost.seconds / n, cost.forwards / n, cost.gradients / n,
         json.dumps(reasons), pack(states),
-        _picture(partial(map_thumbnail, least=least), maps[0]) if one.given.bare else None,
+        _drawn(partial(map_thumbnail, maps[0], least)) if one.given.bare else None,
     )  # fmt: skip
 
 

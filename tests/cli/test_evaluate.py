@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -101,7 +102,7 @@ def test_a_folder_becomes_tables_curves_and_a_page(folder, capsys):
     assert "5 of 5 images" in printed
     assert {p.name for p in Path("out").iterdir()} == {
         "results.json", "results.csv", "per_example.csv", "curves.png", "report.html",
-        "part-00000.sqlite", "run.lock", ".captum-ext.json",
+        "report-pages", "part-00000.sqlite", "run.lock", ".captum-ext.json",
     }  # fmt: skip
     found = results()
     assert [row["method"] for row in found["table"]] == ["saliency", "ig"]
@@ -119,8 +120,20 @@ def test_the_page_needs_nothing_from_elsewhere_and_repeats_the_command(folder):
     assert "captum-ext evaluate images --model mine.py:classifier" in page
     assert "Best and worst images" in page
     assert page.count("data:image/") > 20
+    links = re.findall(r'href="([^"]+)"', page)
+    assert {Path(link).parent.name for link in links} == {"report-pages"}
+    assert all((Path("out") / link).is_file() for link in links)
     checksum = hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
     assert f"file of --model, mine.py: <code>{checksum}" in page
+
+
+def test_a_page_of_the_users_is_never_written_over(folder, capsys):
+    Path("out/report-pages").mkdir(parents=True)
+    Path("out/report-pages/000001.html").write_text("mine")
+    assert "000001.html is no run's" in refused(capsys)
+    shutil.rmtree("out/report-pages")
+    Path("out/report-pages").write_text("mine")
+    assert "is a file where a folder is to be" in refused(capsys)
 
 
 def test_a_file_name_can_not_change_the_page(folder):
@@ -467,6 +480,7 @@ def test_torchrun_gives_the_numbers_of_one_process(folder):
 
 FAILS = """
 import os
+import re
 calls = []
 
 def failing():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,7 +16,14 @@ from matplotlib.figure import Figure
 
 from captum_ext.evaluation.report.checksums import checksums
 from captum_ext.evaluation.report.copies import FORMATS
-from captum_ext.evaluation.report.pictures import extremes, figure_address, side_by_side
+from captum_ext.evaluation.report.pages import write_pages
+from captum_ext.evaluation.report.pictures import (
+    extremes,
+    figure_address,
+    shown_positions,
+    side_by_side,
+)
+from captum_ext.evaluation.report.player import primary
 from captum_ext.evaluation.report.sanity import sanity_table
 from captum_ext.evaluation.report.sentences import (
     on_classes,
@@ -37,17 +47,25 @@ def write_report(
     file: str | Path,
     labels: Mapping[str, str] | None = None,
     against: str | None = None,
+    pages: str | Path | None = None,
 ) -> None:
     """Writes one page that needs nothing else: ranking, curves, images, protocol.
+
+    With ``pages`` it is linked to a page of each image that it shows, on which a slider reveals or
+    hides the strongest pixels under every method, with the scores that were asked.
 
     Args:
         found: the evaluation.
         file: where to.
         labels: how methods are called, by name.
         against: the method that others are compared with; None is the first.
+        pages: a folder for the images' pages, made if it is missing; None writes none. They need
+            insertion and deletion of images in [0, 1] with hidden pixels that are the same all
+            along, and at most 8 images a method and 4 more have one.
 
     Raises:
-        OSError: if the file can't be written.
+        OSError: if a file can't be written.
+        ValueError: if a file of the user's stands where a page would.
 
     >>> from tempfile import TemporaryDirectory
     >>> from captum.attr import Saliency
@@ -64,17 +82,37 @@ def write_report(
     '<!doctype html>'
     """
     names = {m: (labels or {}).get(m, m) for m in found.methods}
-    pages = Environment(
+    templates = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    content = _content(found, names, against or found.methods[0])
-    page = pages.get_template("report.html").render(found=found, names=names, **content)
+    links = Links() if pages is None else _linked(found, names, Path(file), Path(pages))
+    content = _content(found, names, against or found.methods[0], links)
+    page = templates.get_template("report.html").render(found=found, names=names, **content)
     # Names of files that are no UTF-8 are spelled out.
     Path(file).write_text(page + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Links:
+    """The images' own pages: by position their address, where they lie, and how large they are."""
+
+    pages: Mapping[int, str] = field(default_factory=dict)
+    folder: str = ""
+    megabytes: float = 0.0
+
+
+def _linked(found: Evaluation, names: Mapping[str, str], file: Path, folder: Path) -> Links:
+    written = write_pages(found, names, folder, shown_positions(found, _primary(found)))
+    # Relative, so that the page and the folder move together.
+    place = Path(os.path.relpath(folder, file.parent)).as_posix()
+    size = sum((folder / name).stat().st_size for name in written.values())
+    return Links({k: f"{quote(place)}/{n}" for k, n in written.items()}, place, size / 1e6)
+
+
+def _content(
+    found: Evaluation, names: Mapping[str, str], against: str, links: Links
+) -> dict[str, Any]:
     """What the template shows, in plain values: it escapes all of them but the style."""
     first = _primary(found)
     said = "; ".join(filter(None, [on_labels(found), on_classes(found)]))
@@ -106,8 +144,9 @@ def _content(found: Evaluation, names: Mapping[str, str], against: str) -> dict[
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
         "scores": figure_address(_scores(found, names)),
         "curves": figure_address(found.plot(names)) if any(found.curves.values()) else "",
-        "extremes": extremes(found, names, first),
-        "side_by_side": side_by_side(found, first),
+        "links": links,
+        "extremes": extremes(found, names, first, links.pages),
+        "side_by_side": side_by_side(found, first, links.pages),
         "left_out": [
             *sentences(found, names),
             *(f"method {names.get(m, m)}: {reason}" for m, reason in found.unsuited.items()),
@@ -222,11 +261,7 @@ def _interval(record: Mapping[str, Any], column: str) -> str:
 
 
 def _primary(found: Evaluation) -> str:
-    """The score that orders: the absolute insertion if there is one, as maps are looked at."""
-    for column in ("insertion_abs", "insertion", *found.columns):
-        if column in found.columns:
-            return column
-    return "seconds"
+    return primary([*found.columns]) if found.columns else "seconds"
 
 
 def _scores(found: Evaluation, names: Mapping[str, str]) -> Figure:

@@ -10,51 +10,68 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from captum_ext.evaluation.report.player import SHOWN, best_first, differing
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.viz.thumbnails import tinted
 
-_SHOWN = 4
+Pages = Mapping[int, str]
+"""By an image's position the address of its own page."""
 
 
-def extremes(found: Evaluation, names: Mapping[str, str], column: str) -> list[dict[str, Any]]:
+def shown_positions(found: Evaluation, column: str) -> set[int]:
+    """The positions of all images that are shown."""
+    chosen = [k for best, worst in _extremes(found, column).values() for k in (*best, *worst)]
+    return {found.kept[k].position for k in (*chosen, *_differing(found, column))}
+
+
+def extremes(
+    found: Evaluation, names: Mapping[str, str], column: str, pages: Pages
+) -> list[dict[str, Any]]:
     """The best and worst images of each method, with its maps."""
-    sign = -1 if column in found.columns and found.better(column) is False else 1
     rows = []
-    for method, values in found.values.get(column, {}).items():
-        if method in found.impostors:
-            continue
-        known = torch.nonzero(~values.isnan()).flatten()
-        order = known[(sign * values[known]).argsort(descending=True, stable=True)].tolist()
-        n = min(_SHOWN, len(order) // 2)
-        if n:
-            best, worst = (
-                [_example(found, k) | _maps(found, k, method, column) for k in some]
-                for some in (order[:n], order[-n:])
-            )
-            rows.append({"name": names[method], "best": best, "worst": worst})
+    for method, both in _extremes(found, column).items():
+        best, worst = (
+            [_example(found, k, pages) | _maps(found, k, method, column) for k in some]
+            for some in both
+        )
+        rows.append({"name": names[method], "best": best, "worst": worst})
     return rows
 
 
-def side_by_side(found: Evaluation, column: str) -> list[dict[str, Any]]:
+def _extremes(found: Evaluation, column: str) -> dict[str, tuple[list[int], list[int]]]:
+    """By method the places of its best and of its worst images."""
+    sign = -1 if column in found.columns and found.better(column) is False else 1
+    among = {
+        method: best_first(values, sign)
+        for method, values in found.values.get(column, {}).items()
+        if method not in found.impostors
+    }
+    n = {method: min(SHOWN, len(order) // 2) for method, order in among.items()}
+    return {m: (order[: n[m]], order[-n[m] :]) for m, order in among.items() if n[m]}
+
+
+def side_by_side(found: Evaluation, column: str, pages: Pages) -> list[dict[str, Any]]:
     """A few images under every method: those on which methods differ most."""
-    if column not in found.values or len(found.methods) - len(found.impostors) < 2:
-        return []
-    by_method = found.values[column]
-    values = torch.stack([v for m, v in by_method.items() if m not in found.impostors])
-    spread = values.nan_to_num(0).amax(0) - values.nan_to_num(1).amin(0)
-    chosen = spread.argsort(descending=True, stable=True)[:_SHOWN].tolist()
     return [
-        _example(found, k) | {"cells": [_maps(found, k, m, column) for m in found.methods]}
-        for k in chosen
+        _example(found, k, pages) | {"cells": [_maps(found, k, m, column) for m in found.methods]}
+        for k in _differing(found, column)
     ]
 
 
-def _example(found: Evaluation, k: int) -> dict[str, str]:
+def _differing(found: Evaluation, column: str) -> list[int]:
+    if column not in found.values or len(found.methods) - len(found.impostors) < 2:
+        return []
+    values = [v for m, v in found.values[column].items() if m not in found.impostors]
+    return differing(torch.stack(values))
+
+
+def _example(found: Evaluation, k: int, pages: Pages) -> dict[str, str]:
     position = found.kept[k].position
     return {
         "name": found.name_of(position),
         "target": "; ".join(filter(None, _called(found, k))),
         "picture": address(found.picture_of(position)),
+        "page": pages.get(position, ""),
     }
 
 
@@ -94,6 +111,7 @@ def _maps(found: Evaluation, k: int, method: str, column: str) -> dict[str, Any]
 
 
 def figure_address(figure: Figure) -> str:
+    """A figure as the address of itself."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
     return address(buffer.getvalue())

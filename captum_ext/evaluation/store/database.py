@@ -40,9 +40,14 @@ _SCHEMA = (
     """CREATE TABLE done (
         number INTEGER, method TEXT, positions TEXT, checksum INTEGER,
         PRIMARY KEY (number, method))""",
+    # Of images that the report may show; others' pieces go.
+    """CREATE TABLE piece (
+        position INTEGER, method TEXT, score REAL, held TEXT, checksum INTEGER,
+        PRIMARY KEY (position, method))""",
     f"PRAGMA application_id = {_APPLICATION}",
 )
-_MERGED = {"result": ("position", "method"), "seen": ("position",), "done": ("number", "method")}
+_MERGED = {"result": ("position", "method"), "seen": ("position",), "done": ("number", "method"),
+           "piece": ("position", "method")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,24 @@ class Result:
     picture: bytes | None
 
 
-Row = TypeVar("Row", Seen, Result)
+@dataclass(frozen=True)
+class Piece:
+    """What the report's own page of an image needs of the image, or of a method's map of it.
+
+    Args:
+        position: of the example in the data.
+        method: its name; "" for the image.
+        score: by which images are chosen, of a map.
+        held: as JSON.
+    """
+
+    position: int
+    method: str
+    score: float | None
+    held: str
+
+
+Row = TypeVar("Row", Seen, Result, Piece)
 
 
 class Store:
@@ -221,8 +243,9 @@ class Store:
                     _forget(part, number)
 
     def add(
-        self, number: int, method: str, seen: Iterable[Seen] = (), results: Iterable[Result] = ()
-    ) -> None:
+        self, number: int, method: str, seen: Iterable[Seen] = (), results: Iterable[Result] = (),
+        pieces: Iterable[Piece] = (),
+    ) -> None:  # fmt: skip
         """Writes a finished group of a method, all or nothing.
 
         Raises:
@@ -233,6 +256,7 @@ class Store:
         positions = json.dumps([row[0] for row in examples])
         unit = (number, method, positions, _checksum(sorted((r[0], r[-1]) for r in found)))
         rows = [("seen", r) for r in examples] + [("result", r) for r in found] + [("done", unit)]
+        rows += [("piece", _summed(astuple(row))) for row in pieces]
         self._write([
             (f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
             for table, row in rows
@@ -256,6 +280,20 @@ class Store:
     def results(self) -> list[Result]:
         """All results by position and method."""
         return self._rows(Result, "result")
+
+    def pieces(self) -> list[Piece]:
+        """All pieces that are left, by position and method."""
+        return self._rows(Piece, "piece")
+
+    def piece_scores(self) -> dict[tuple[int, str], float | None]:
+        """The scores of this process's pieces, by position and method."""
+        query = "SELECT position, method, score FROM piece"
+        return {(int(p), str(m)): score for p, m, score in self.own.execute(query)}
+
+    def thin(self, positions: Iterable[int]) -> None:
+        """Drops this process's pieces of these images."""
+        if rows := [(position,) for position in positions]:
+            self._write([("DELETE FROM piece WHERE position = ?", row) for row in rows])
 
     def _rows(self, kind: type[Row], table: str) -> list[Row]:
         rows = (row for row in self._all(f"SELECT * FROM {table}") if _is_sound(row))
@@ -425,7 +463,8 @@ def _damage(file: Path, folder: ResultFolder) -> str | None:
         return str(error)
     if verdict != "ok":
         return str(verdict).splitlines()[-1]
-    if tables and tables != {*_MERGED, "run"}:
+    # Earlier releases had fewer; their runs are told by what they hold.
+    if tables and not {"run", "seen", "result", "done"} <= tables <= {"run", *_MERGED}:
         raise ForeignFileError(
             f"{file} is no store of results, as it holds other tables: move it away, or give "
             "another folder."
@@ -472,10 +511,13 @@ def _units(part: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
     seen = {row[0] for row in part.execute("SELECT * FROM seen") if _is_sound(row)}
     found = {row[:2]: row[-1] if _is_sound(row) else None
              for row in part.execute("SELECT * FROM result")}  # fmt: skip
+    bad = {row[:2] for row in part.execute("SELECT * FROM piece") if not _is_sound(row)}
     for row, _, method, text, checksum in part.execute("SELECT rowid, * FROM done").fetchall():
         positions = _positions(text)
         sums = sorted((p, found[p, method]) for p in positions if (p, method) in found)
-        yield row, bool(positions) and {*positions} <= seen and _checksum(sums) == checksum
+        sound = not bad & {(p, m) for p in positions for m in ("", method)}
+        whole = bool(positions) and {*positions} <= seen and _checksum(sums) == checksum
+        yield row, whole and sound
 
 
 def _positions(text: Any) -> list[int]:
@@ -502,7 +544,9 @@ def _undo(part: sqlite3.Connection, row: int) -> None:
     ).fetchone()
     part.execute("DELETE FROM done WHERE rowid = ?", (row,))
     for position in _positions(text):
-        part.execute("DELETE FROM result WHERE position = ? AND method = ?", (position, method))
+        for table in ("result", "piece"):
+            where = "position = ? AND method = ?"
+            part.execute(f"DELETE FROM {table} WHERE {where}", (position, method))
 
 
 def _summed(row: tuple[Any, ...]) -> tuple[Any, ...]:

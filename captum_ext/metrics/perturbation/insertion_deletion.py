@@ -134,6 +134,11 @@ class _PerturbationMetric(CurveMetric):
         self.n_feature_masks += 0 if feature_mask is None else len(codes)
 
     @property
+    def how(self) -> Perturbation:
+        """The settings of the constructor."""
+        return self._how
+
+    @property
     def plot_lower_bound(self) -> float | None:  # type: ignore[override]
         """Where probabilities end; scores go anywhere."""
         return 0.0 if self._how.reading == "probability" else None

@@ -102,7 +102,7 @@ def test_a_full_disk_ends_clearly_and_keeps_what_was_written(net, tmp_path, monk
 
     def small(*args, **kwargs):
         connection = real(*args, **kwargs)
-        connection.execute("PRAGMA max_page_count = 9")
+        connection.execute("PRAGMA max_page_count = 11")
         return connection
 
     with monkeypatch.context() as patch:
