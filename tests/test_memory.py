@@ -26,6 +26,7 @@ from captum_ext.attr.guided_backprop import GuidedGradCam
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.models import devices_of, predict
 from captum_ext.evaluation import evaluate
+from tests.devices.over_two import OverTwo
 from tests.devices.pretended_device import PretendedDevice
 
 _SIZE = Halvable(64)
@@ -183,18 +184,6 @@ def test_the_chunk_begins_where_free_memory_ends(free, rows):
     with PretendedDevice("cuda:0") as device:
         device.free_bytes = int(free)
         assert default_chunk((device.put(torch.zeros(2, 3, 224, 224)),)) == rows
-
-
-class OverTwo(nn.DataParallel):
-    """Divides calls as over two GPUs, between replicas on the CPU."""
-
-    def __init__(self, module):
-        super().__init__(module)
-        self.device_ids, self.replicas = [0, 1], [module, copy.deepcopy(module)]
-
-    def forward(self, x):
-        parts = x.chunk(2)
-        return torch.cat([replica(x) for replica, x in zip(self.replicas, parts, strict=False)])
 
 
 @pytest.mark.filterwarnings("ignore:nothing was deleted")

@@ -1,12 +1,16 @@
 """The commands on other devices write the CPU's tables, without a GPU."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from captum_ext.cli import main
+from captum_ext.cli.inputs import models
 from tests.cli.conftest import picture, quick_figures  # noqa: F401 - used by all tests here
+from tests.devices.over_two import OverTwo
 from tests.devices.pretended_device import PretendedDevice
 
 FACTORY = """
@@ -23,6 +27,26 @@ COMMANDS = {
     "--json table.json --overwrite",
 }
 COSTS = {"seconds", "cost", "versions", "command"}
+
+
+@contextmanager
+def two_devices(told):
+    """What commands do with two GPUs, on the CPU; every model call is divided."""
+    made = []
+
+    class Divided(OverTwo):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+    def devices_of(names):
+        return [torch.device("cpu")] * (1 + names.count(","))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "devices_of", devices_of)
+        patch.setattr(models.nn, "DataParallel", Divided)
+        yield
+    told += made[0].asked
 
 
 def numbers(found, path=()):
@@ -60,3 +84,10 @@ def test_a_command_writes_the_cpus_table(command, tmp_path, monkeypatch):
             found = table(command, device)
         assert {k: found[k] for k in told} == pytest.approx(told, rel=1e-4, abs=near)
         assert found.keys() == wanted.keys()
+    if command != "explain":
+        asked = []
+        with two_devices(asked):
+            found = table(command, "cuda:0,cuda:1")
+        assert {k: found[k] for k in told} == pytest.approx(told, rel=1e-4, abs=1e-6)
+        # A sanity check asks copies, which stay on the first, and the model of one image alone.
+        assert [rows > 0 for rows in asked] == [True, command == "evaluate"]
