@@ -80,6 +80,13 @@ class Work:
             self._next = time.monotonic() + self.pace
             self._write()
 
+    def expect(self, total: int) -> None:
+        """Says how many there are to do, where that was not known."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total, self._bar.bar_format = total, _FORMAT
+            self._bar.refresh()
+
     def update(self, n: int = 1) -> None:
         """So many more are done."""
         self.done += n

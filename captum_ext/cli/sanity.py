@@ -33,8 +33,6 @@ from captum_ext.cli.sanity_table import as_text, table, with_impostors
 from captum_ext.evaluation.run import quiet
 from captum_ext.evaluation.settings import versions
 from captum_ext.metrics import ParameterRandomization, plot_cascade
-from captum_ext.metrics.sanity.randomize import execution_order, stages_of
-from captum_ext.metrics.sanity.twin import twin_of
 from captum_ext.registry import METHODS, is_impostor
 
 
@@ -157,8 +155,11 @@ def _checks(
     """The test of every method, and why others failed."""
     checks: dict[str, ParameterRandomization] = {}
     failed: dict[str, str] = {}
-    of_method = len(images) * (1 + _n_stages(model, stages, images[:1], settings.answers))
-    with Work(len(methods) * of_method, "maps") as work:
+
+    def told(names: list[str]) -> None:
+        work.expect(len(methods) * len(images) * (1 + len(names)))
+
+    with Work(0, "maps") as work:
         for k, name in enumerate(methods):
             work.begin(METHODS[name].label)
 
@@ -169,6 +170,7 @@ def _checks(
             check = ParameterRandomization(
                 make, settings.order, settings.similarities, settings.seed, stages, keep_maps=1
             )
+            check.watch = told
             try:
                 # One at a time bounds memory, whatever the method.
                 for image, target in zip(images, targets, strict=True):
@@ -178,22 +180,11 @@ def _checks(
                 failed[name] = reason(error)
             else:
                 checks[name] = check
-            work.update((k + 1) * of_method - work.done)
+            check.watch = None
+            # What a method that failed left undone, once it is known how much that is.
+            if work.total:
+                work.update((k + 1) * (work.total // len(methods)) - work.done)
     return checks, failed
-
-
-def _n_stages(model: nn.Module, stages: str | list[str], image: Tensor, answers: str) -> int:
-    """How often a model is changed."""
-    if not isinstance(stages, str):
-        return len(stages)
-    try:
-        twin = twin_of(model)
-        with execution_order(twin) as called:
-            predict(twin, image, answers)
-        return len(stages_of(twin, called, stages))
-    except Exception:
-        # The check of each method says why.
-        return 1
 
 
 def _protocol(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -220,6 +220,8 @@ class ParameterRandomization(_SanityCheck):
         self.initialize, self.buffer_rule, self.keep_maps = initialize, buffers, keep_maps
         self.report: list[dict[str, Any]] = []
         self.maps: list[Tensor] = []
+        self.watch: Callable[[list[str]], Any] | None = None
+        """Is told the names of the stages of each call before the first of them."""
 
     def update(
         self,
@@ -257,6 +259,8 @@ class ParameterRandomization(_SanityCheck):
                 "LayerGradCam(model, model.layer4)`."
             )
         found = _stages(twin, called, self.stages)
+        if self.watch is not None:
+            self.watch([stage.name for stage in found])
         report: list[dict[str, Any]] = []
         others = []
         for stage in found:

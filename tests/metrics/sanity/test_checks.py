@@ -215,6 +215,20 @@ def test_running_statistics_are_kept_or_estimated_on_the_inputs(net, images):
     torch.testing.assert_close(*seen[-1])
 
 
+def test_stages_are_told_before_the_first(net, images):
+    told, made = [], []
+
+    def make(model):
+        made.append(len(told))
+        return Saliency(model)
+
+    check = ParameterRandomization(make, similarity=RANKS)
+    check.watch = told.append
+    check.update(net, images, target=1)
+    assert told == [[row["stage"] for row in check.report]]
+    assert made == [0] + [1] * len(told[0])
+
+
 def test_stages_can_be_named_and_unknown_names_are_said(net, images):
     wrapped = nn.Sequential(net, nn.Identity())
     report = check_of(wrapped, images, stages=["0"]).report
