@@ -6,7 +6,7 @@ import pty
 import re
 import struct
 import termios
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 
 from captum_ext._progress import Work
 from captum_ext.cli import errors
@@ -21,8 +21,12 @@ def terminal():
     found = []
     with os.fdopen(theirs, "w", buffering=1) as stream, redirect_stderr(stream):
         yield found
-        stream.flush()
-        found.append(os.read(ours, 1 << 16).decode().replace("\r\n", "\n"))
+    parts = []
+    # One read gives what has arrived so far; the end, with no writer left, is an error.
+    with suppress(OSError):
+        while part := os.read(ours, 1 << 16):
+            parts.append(part)
+    found.append(b"".join(parts).decode().replace("\r\n", "\n"))
     os.close(ours)
 
 
@@ -99,3 +103,17 @@ def test_in_a_file_commands_write_a_line_for_each_method(folder, capsys):
         "IG: 0 of 2 maps", "RISE: 1 of 2 maps", "RISE: 2 of 2 maps",
         "insertion and deletion: 0 of 168 frames", "insertion and deletion: 168 of 168 frames",
     ]  # fmt: skip
+
+
+def test_a_total_that_comes_later_is_shown_then(capsys):
+    with terminal() as found, Work(0, "maps", "IG") as work:
+        work.update()
+        work._bar.refresh()
+        work.expect(6)
+        work.close()
+    frames = [f.rstrip() for f in re.split("[\r\n]", found[0]) if f.startswith("IG")]
+    assert "IG: 1 maps in 00:00" in frames
+    assert re.search(r"\| 1 of 6 maps, 00:00 left$", frames[-1])
+    with Work(0, "maps", "IG") as work:
+        work.expect(6)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("IG: 0 of 6 maps, ")
