@@ -14,7 +14,9 @@ class Doctests(griffe.Extension):
     """Fences doctests, which Markdown would take for quotations."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Rewrites the docstring of an object that has one."""
+        """Rewrites the docstring of an object that has one; a class speaks for its `__init__`."""
+        if obj.name == "__init__":
+            obj.docstring = None
         if obj.docstring is not None:
             obj.docstring.value = fenced(obj.docstring.value)
 

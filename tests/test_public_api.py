@@ -60,6 +60,14 @@ def test_public_name_has_a_docstring_of_its_own(module, name):
         assert thing.__doc__.split("\n\n")[0].rstrip().endswith((".", ":"))
 
 
+@pytest.mark.parametrize(("module", "name"), [pair for pair in NAMES if "attr" in pair[0]])
+def test_help_on_a_method_does_not_show_the_arguments_of_captums_base(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if inspect.isclass(thing):
+        # What `help` shows of an `__init__` without words is its parent's.
+        assert "forward_func" not in (inspect.getdoc(thing.__init__) or "")
+
+
 @EACH
 def test_public_name_is_in_the_reference(module, name):
     pages = (ROOT / "docs" / "reference").glob("*.md")

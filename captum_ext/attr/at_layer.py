@@ -60,6 +60,7 @@ class AtLayer(LayerIntegratedGradients):
     """
 
     def __init__(self, method: Attribution, layer: nn.Module | list[nn.Module]) -> None:
+        """As the class says."""
         _require_known(method)
         LayerAttribution.__init__(self, method.forward_func, layer)
         GradientAttribution.__init__(self, method.forward_func)

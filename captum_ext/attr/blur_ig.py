@@ -49,4 +49,5 @@ class BlurIG(PathAttribution):
         max_sigma: float = 50.0,
         placement: Placement | None = None,
     ) -> None:
+        """As the class says."""
         super().__init__(forward_func, BlurPath(max_sigma), trapezoid, placement)

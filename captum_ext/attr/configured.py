@@ -76,6 +76,7 @@ class Configured(Around):
     """
 
     def __init__(self, method: Attribution, **options: Any) -> None:
+        """As the class says."""
         super().__init__(method)
         self.options = options
 

@@ -63,6 +63,7 @@ class GradCam(GradientAttribution):
         layer: nn.Module | None = None,
         reshape: str | Reshape | None = None,
     ) -> None:
+        """As the class says."""
         if not isinstance(forward_func, nn.Module):
             raise TypeError(
                 "`forward_func` must be a module whose layers Grad-CAM can see, but got "

@@ -38,4 +38,5 @@ class GuidedIG(PathAttribution):
         max_dist: float = 0.02,
         placement: Placement | None = None,
     ) -> None:
+        """As the class says."""
         super().__init__(forward_func, GuidedPath(fraction, max_dist), riemann, placement)

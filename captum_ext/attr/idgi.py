@@ -56,6 +56,7 @@ class OverMethod(PathAttribution):
     over_rule: ClassVar[SharedRise]
 
     def __init__(self, method: Any, placement: Placement | None = None) -> None:
+        """As the class says."""
         path = path_of(method)
         if placement is None and isinstance(method, PathAttribution):
             placement = method.placement

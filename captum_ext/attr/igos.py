@@ -83,6 +83,7 @@ class _IGOSMethod(MaskAttribution):
         relative_weights: bool = False,
         start: StartLike = None,
     ) -> None:
+        """As the class says."""
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),

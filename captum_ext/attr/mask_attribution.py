@@ -113,6 +113,7 @@ class MaskAttribution(GradientAttribution):
         multiply: Literal["enlarged", "cells"] = "enlarged",
         start: StartLike = None,
     ) -> None:
+        """As the class says."""
         super().__init__(forward_func)
         self.grid = grid
         self.terms = terms

@@ -51,6 +51,7 @@ class MeaningfulPerturbation(MaskAttribution):
         relative_weights: bool = False,
         start: StartLike = None,
     ) -> None:
+        """As the class says."""
         super().__init__(
             forward_func,
             grid=MaskGrid(mask_size),

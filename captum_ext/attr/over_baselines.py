@@ -56,6 +56,7 @@ class OverBaselines(Around):
     averages_over_baselines: ClassVar[bool] = True
 
     def __init__(self, method: Attribution, shared: bool | None = None) -> None:
+        """As the class says."""
         _require_baselines(method)
         super().__init__(method)
         self.shared = shared

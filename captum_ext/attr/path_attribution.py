@@ -65,6 +65,7 @@ class PathAttribution(GradientAttribution):
         rule: Rule = riemann,
         placement: Placement | None = None,
     ) -> None:
+        """As the class says."""
         if not isinstance(path, Path):
             raise TypeError(
                 f"`path` is a captum_ext.path.Path such as StraightLine(), "

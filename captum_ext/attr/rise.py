@@ -42,6 +42,7 @@ class RISE(PerturbationAttribution):
     def __init__(
         self, forward_func: Forward, cells: int | tuple[int, int] = 7, keep: float = 0.5
     ) -> None:
+        """As the class says."""
         super().__init__(forward_func)
         self.cells = (cells, cells) if isinstance(cells, int) else cells
         self.keep = keep
