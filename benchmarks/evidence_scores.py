@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from captum_ext.attr import walk
 from captum_ext.metrics import deletion_curve, information_metrics, insertion_curve, localization
-from captum_ext.metrics.sanity.randomize import matched_normal, randomize, stages_of
+from captum_ext.metrics.sanity.initializers import matched_normal
+from captum_ext.metrics.sanity.randomize import randomize, stages_of
 from captum_ext.registry import SIMILARITIES
 
 BETTER = {

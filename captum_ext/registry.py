@@ -213,9 +213,15 @@ SIMILARITIES: Table[Any] = Table(
         "abs_spearman": Late(f"{_SIMILARITY}:ABS_SPEARMAN"),
         "ssim": Late(f"{_SIMILARITY}:SSIM"),
         "hog": Late(f"{_SIMILARITY}:HOG"),
+        "stretched_ssim": Late(f"{_SIMILARITY}:STRETCHED_SSIM"),
+        "hog_spearman": Late(f"{_SIMILARITY}:HOG_SPEARMAN"),
     },
 )
-"""Rank correlation of signed maps, its size, that of absolute maps, SSIM, correlation of HOG."""
+"""Rank correlation of signed maps, its size, that of absolute maps, SSIM, correlation of HOG.
+
+The last two are the notebook's of the sanity checks: SSIM of signed maps stretched from least to
+largest, rank correlation of their HOG.
+"""
 
 
 def is_impostor(name: str) -> bool:

@@ -32,9 +32,9 @@ from captum_ext.metrics.perturbation.sensitivity_n import SensitivityN, sensitiv
 from captum_ext.metrics.sanity.checks import ParameterRandomization
 from captum_ext.metrics.sanity.data_randomization import DataRandomization
 from captum_ext.metrics.sanity.impostors import impostors
+from captum_ext.metrics.sanity.initializers import matched_normal
 from captum_ext.metrics.sanity.permuted_labels import train_on_permuted_labels
 from captum_ext.metrics.sanity.plot import plot_cascade
-from captum_ext.metrics.sanity.randomize import matched_normal
 from captum_ext.metrics.sanity.similarity import register_similarity
 
 __all__ = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from captum_ext._random import seeded
 from captum_ext._torchmetrics import MetricOptions
@@ -16,12 +17,11 @@ from captum_ext.classifier import require_unit_images
 from captum_ext.metrics.base.borrowed import Borrowed
 from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.base.means import TableMetric
+from captum_ext.metrics.sanity.initializers import Initialize, matched_normal
 from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple, explain
 from captum_ext.metrics.sanity.randomize import (
-    Initializer,
     Stage,
     execution_order,
-    matched_normal,
     randomize,
     reestimate,
     report_of,
@@ -39,6 +39,14 @@ from captum_ext.registry import SIMILARITIES
 from captum_ext.viz.cascade import draw_stages
 
 DEFAULT_SIMILARITY = ("spearman", "abs_spearman", "ssim", "hog")
+NOTEBOOK = MappingProxyType(
+    {
+        "initialize": "layer",
+        "retarget": True,
+        "similarity": ("spearman", "abs_spearman", "stretched_ssim", "hog_spearman"),
+    }
+)
+"""What the notebook of the paper does where this package does otherwise."""
 
 
 class NoSimilarity(Reason):
@@ -181,14 +189,18 @@ class ParameterRandomization(_SanityCheck):
         make_method: from a model to a Captum method, such as ``Saliency``.
         order: "cascading" keeps earlier stages randomized, "independent" randomizes each alone.
         similarity: some of "spearman", "unsigned_spearman" (its size: a map that turns into its
-            negative stays similar), "abs_spearman", "ssim", "hog".
+            negative stays similar), "abs_spearman", "ssim", "hog"; and the notebook's
+            "stretched_ssim" and "hog_spearman".
         seed: of the fresh parameters, and of methods that draw from the global random state,
             which is left as it was.
         stages: "layer", "block", or names of modules; see `stages_of`.
-        initialize: from a parameter and a generator to its fresh values.
+        initialize: from a parameter and a generator to its fresh values; or "layer", as each
+            parameter's layer draws them in its ``reset_parameters``.
         buffers: "keep" leaves running statistics alone, "reestimate" lets normalization layers
             estimate them on the inputs at every stage.
         keep_maps: of how many examples the maps are kept for `plot_cascade`.
+        retarget: whether a randomized model's map is of the class that this model ranks first,
+            instead of ``target``: then a map changes with the question, too.
         kwargs: of `torchmetrics.Metric`.
 
     >>> from captum.attr import Saliency
@@ -206,22 +218,46 @@ class ParameterRandomization(_SanityCheck):
         similarity: Sequence[str] = DEFAULT_SIMILARITY,
         seed: int = 0,
         stages: str | Sequence[str] = "layer",
-        initialize: Initializer = matched_normal,
+        initialize: Initialize = matched_normal,
         buffers: str = "keep",
         keep_maps: int = 4,
+        retarget: bool = False,
         **kwargs: Unpack[MetricOptions],
     ) -> None:
         if order not in ("cascading", "independent"):
             raise ValueError(f'`order` is "cascading" or "independent", but got {order!r}.')
+        if isinstance(initialize, str) and initialize != "layer":
+            raise ValueError(f'`initialize` is a function or "layer", but got {initialize!r}.')
         if buffers not in ("keep", "reestimate"):
             raise ValueError(f'`buffers` is "keep" or "reestimate", but got {buffers!r}.')
         super().__init__(make_method, similarity, **kwargs)
         self.order, self.seed, self.stages = order, seed, stages
         self.initialize, self.buffer_rule, self.keep_maps = initialize, buffers, keep_maps
+        self.retarget = retarget
         self.report: list[dict[str, Any]] = []
         self.maps: list[Tensor] = []
         self.watch: Callable[[list[str]], Any] | None = None
         """Is told the names of the stages of each call before the first of them."""
+
+    @classmethod
+    def from_preset(cls, make_method: MakeMethod, preset: str, **changes: Any) -> Self:
+        """The check as its authors' notebook runs it.
+
+        Args:
+            make_method: as in the constructor.
+            preset: "notebook": weights from each layer's own initializer, the class that each
+                randomized model ranks first, SSIM of signed maps stretched from least to largest,
+                rank correlation of their HOG. Read every number beside its `chance`.
+            changes: arguments of the constructor that take precedence.
+
+        >>> from captum.attr import Saliency
+        >>> check = ParameterRandomization.from_preset(Saliency, "notebook", seed=1)
+        >>> check.similarity
+        ('spearman', 'abs_spearman', 'stretched_ssim', 'hog_spearman')
+        """
+        if preset != "notebook":
+            raise ValueError(f'`preset` is "notebook", but got {preset!r}.')
+        return cls(make_method, **{**NOTEBOOK, **changes})
 
     def update(
         self,
@@ -270,7 +306,8 @@ class ParameterRandomization(_SanityCheck):
             if self.buffer_rule == "reestimate":
                 reestimate(twin, data)
             report.append(report_of(model, twin, stage))
-            others.append(self._explain(twin, *data))
+            asked_for = _first_class(twin, data) if self.retarget else target
+            others.append(self._explain(twin, inputs, asked_for, additional_forward_args))
         self._add(original, others)
         self.report = report
         if len(self.maps) < self.keep_maps:
@@ -306,10 +343,21 @@ class ParameterRandomization(_SanityCheck):
             "order": self.order,
             "stages": self.stages if isinstance(self.stages, str) else list(self.stages),
             "seed": self.seed,
-            "initialize": getattr(self.initialize, "__name__", repr(self.initialize)),
+            "initialize": getattr(self.initialize, "__name__", str(self.initialize)),
+            "class": "of the randomized model" if self.retarget else "of the original",
             "buffers": self.buffer_rule,
             "similarity": list(self.similarity),
         }
+
+
+def _first_class(model: nn.Module, data: tuple[Inputs, Target, Any]) -> Tensor:
+    answers = run_model(model, data)
+    if not isinstance(answers, Tensor) or answers.dim() != 2:
+        raise ValueError(
+            "`retarget` explains the class that a randomized model ranks first, but `model` gives "
+            "no scores (N, classes): leave it False."
+        )
+    return answers.argmax(1)
 
 
 def _stages(twin: nn.Module, called: list[str], stages: str | Sequence[str]) -> list[Stage]:

@@ -8,37 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics.utilities import rank_zero_warn
 
-from captum_ext._random import stream
 from captum_ext._tensors import moved
 from captum_ext._text import reason
 from captum_ext._typing import Inputs, Target
+from captum_ext.metrics.sanity.initializers import Initialize, drawn
 from captum_ext.metrics.sanity.made_method import as_tuple, copies_of
-
-Initializer = Callable[[Tensor, torch.Generator], Tensor]
-"""From a parameter and a generator to fresh values of its shape, on the CPU."""
-
-
-def matched_normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal numbers with the parameter's own mean and standard deviation.
-
-    So activations keep their scale, also under normalization layers whose statistics are kept,
-    and their weights are drawn instead of reset. A constant parameter gets a standard
-    deviation of a tenth of its value, or 0.01 where it is 0.
-
-    >>> w = matched_normal(torch.arange(1000.0), torch.Generator().manual_seed(0))
-    >>> 450 < w.mean() < 550 and 250 < w.std() < 330
-    tensor(True)
-    """
-    if parameter.is_complex():
-        parts = torch.view_as_real(parameter.detach().resolve_conj())
-        return torch.view_as_complex(matched_normal(parts, generator))
-    values = parameter.detach().cpu().double()
-    mean, std = values.mean(), values.std(unbiased=False)
-    std = torch.where(std > 0, std, torch.where(mean != 0, mean.abs() / 10, 0.01))
-    return mean + std * torch.randn(values.shape, generator=generator, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -54,25 +31,18 @@ class Stage:
     parameters: tuple[str, ...]
 
 
-def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initializer) -> None:
+def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initialize) -> None:
     """Draws the stage's parameters anew, each from a generator of its own.
 
     The seed and the parameter's place in the model decide the draw, so that it is the same in
     every order and under every wrapper, whose prefix changes names, and layers of one shape
     differ.
     """
-    places = {name: (k, p) for k, (name, p) in enumerate(model.named_parameters())}
-    for name in stage.parameters:
-        place, parameter = places[name]
-        generator = stream(seed, place)
-        fresh = initialize(parameter, generator)
-        if fresh.shape != parameter.shape:
-            raise ValueError(
-                f"`initialize` must keep the shape {tuple(parameter.shape)} of {name}, but gave "
-                f"{tuple(fresh.shape)}."
-            )
+    fresh = {name: drawn(model, name, seed, initialize) for name in stage.parameters}
+    for name, values in fresh.items():
+        parameter = model.get_parameter(name)
         with torch.no_grad():
-            parameter.copy_(moved(fresh, parameter.device, parameter.dtype))
+            parameter.copy_(moved(values, parameter.device, parameter.dtype))
     forget_casts()
 
 
@@ -227,13 +197,14 @@ def reestimate(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
         norm.train(training)
 
 
-def run_model(model: nn.Module, data: tuple[Inputs, Target, Any]) -> None:
+def run_model(model: nn.Module, data: tuple[Inputs, Target, Any]) -> Any:
+    """What the model says of copies of the data."""
     inputs, _, args = data
     extra = () if args is None else args if isinstance(args, tuple) else (args,)
     given = copies_of((*as_tuple(inputs), *extra))
     try:
         with torch.no_grad():
-            model(*given)
+            return model(*given)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:

@@ -64,17 +64,43 @@ def histograms(maps: Tensor) -> Tensor:
     block of 3 x 3 of them. Needs scikit-image.
     """
     _require_images(maps, "hog")
+    return _histograms(absolute_map(maps), "hog")
+
+
+def _histograms(pictures: Tensor, name: str) -> Tensor:
     try:
         from skimage.feature import hog as histogram
     except ImportError as error:
         raise ImportError(
-            "The similarity 'hog' needs scikit-image: pip install scikit-image, or leave it out of "
-            "`similarity`."
+            f"The similarity {name!r} needs scikit-image: pip install scikit-image, or leave it "
+            "out of `similarity`."
         ) from error
-    cell = max(1, min(16, min(maps.shape[2:]) // 3))
-    pictures = absolute_map(maps).cpu().numpy()
-    made = [torch.from_numpy(histogram(m, pixels_per_cell=(cell, cell))) for m in pictures]
-    return torch.stack(made).to(accumulation_dtype(maps.device)).to(maps.device)
+    cell = max(1, min(16, min(pictures.shape[1:]) // 3))
+    drawn = pictures.cpu().numpy()
+    made = [torch.from_numpy(histogram(m, pixels_per_cell=(cell, cell))) for m in drawn]
+    return torch.stack(made).to(accumulation_dtype(pictures.device)).to(pictures.device)
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """Signed maps from their least to their largest value, in [0, 1], (N, 1, height, width).
+
+    As the notebook of the sanity checks shows and compares them: no credit is some gray, which
+    depends on the extremes of the map.
+
+    >>> stretched(torch.tensor([[[[3.0, 1.0, -1.0]]]]))
+    tensor([[[[1.0000, 0.5000, 0.0000]]]], dtype=torch.float64)
+    """
+    _require_images(maps, "stretched_ssim")
+    signed = signed_map(maps)
+    low, high = signed.amin((1, 2), keepdim=True), signed.amax((1, 2), keepdim=True)
+    span = (high - low).clamp_min(torch.finfo(signed.dtype).tiny)
+    return ((signed - low) / span)[:, None]
+
+
+def histogram_ranks(maps: Tensor) -> Tensor:
+    """Ranks of the histograms of gradients of stretched maps, (N, bins)."""
+    _require_images(maps, "hog_spearman")
+    return _ranks(_histograms(stretched(maps)[:, 0], "hog_spearman"))
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
@@ -104,6 +130,8 @@ UNSIGNED_SPEARMAN = Similarity(signed_ranks, unsigned)
 ABS_SPEARMAN = Similarity(absolute_ranks, pearson)
 SSIM = Similarity(picture, ssim)
 HOG = Similarity(histograms, pearson)
+STRETCHED_SSIM = Similarity(stretched, ssim)
+HOG_SPEARMAN = Similarity(histogram_ranks, pearson)
 
 
 def register_similarity(
