@@ -15,6 +15,7 @@ from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
 from captum_ext.curve.bases import BaseLike
 from captum_ext.metrics.base.curve_metric import CurveMetric
+from captum_ext.metrics.perturbation.mean_color import NormalizedZero
 from captum_ext.metrics.perturbation.perturb import (
     NoCurve,
     Perturbation,
@@ -30,7 +31,7 @@ __all__ = ["Deletion", "Insertion"]
 # Arguments of the constructors; their names stand in the registry.
 IGOS = MappingProxyType({"n_steps": 50, "reference": GaussianBlur(51, 50.0)})
 RISE_INSERTION = MappingProxyType({"n_steps": 224, "reference": GaussianBlur(11, 5.0)})
-RISE_DELETION = MappingProxyType({"n_steps": 224, "reference": 0.0})
+RISE_DELETION = MappingProxyType({"n_steps": 224, "reference": NormalizedZero()})
 IDGI = MappingProxyType({"n_steps": 20, "reference": 0.0, "reduction": "abs_sum"})
 
 
@@ -56,7 +57,7 @@ class _PerturbationMetric(CurveMetric):
         n_steps: int = 20,
         relative: bool = False,
         reduction: str = "sum",
-        reference: Reference = 0.0,
+        reference: Reference | NormalizedZero = 0.0,
         seed: int = 0,
         internal_batch_size: int | None = None,
         unit: str = "features",
@@ -64,6 +65,8 @@ class _PerturbationMetric(CurveMetric):
         reading: str = "probability",
         **kwargs: Unpack[MetricOptions],
     ) -> None:
+        if isinstance(reference, NormalizedZero):
+            reference = reference.of(forward_func)
         how = Perturbation(
             self.inserts,
             n_steps,
@@ -209,7 +212,8 @@ class Deletion(_PerturbationMetric):
     """Area under the probability of the target while features vanish: lower is better.
 
     Petsiuk, Das and Saenko (BMVC 2018). ``n_steps + 1`` forward passes per example. Presets
-    (`from_preset`): "igos" (50 steps, to the mask papers' blur), "rise" (224 steps to black).
+    (`from_preset`): "igos" (50 steps, to the mask papers' blur), "rise" (224 steps, to
+    zero of normalized images: an `ImageClassifier`'s mean color, 0 for every other model).
     Arguments as of `Insertion`; ``reference`` is what takes the place of features.
 
     >>> metric = Deletion(lambda x: x, n_steps=1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from captum_ext import ImageClassifier
 from captum_ext.curve import GaussianBlur
 from captum_ext.metrics import (
     Deletion,
@@ -190,6 +191,23 @@ def test_presets_state_the_papers_protocol(metric_class, preset, steps, referenc
     assert metric_class.from_preset(lambda x: x, preset, n_steps=3).protocol["n_steps"] == 3
     with pytest.raises(ValueError, match=r"`preset` is one of.*got 'none'"):
         metric_class.from_preset(lambda x: x, "none")
+
+
+def test_rise_deletes_to_zero_of_the_images_that_the_network_sees():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    classifier = ImageClassifier(net, mean=[0.5, 0.4, 0.3], std=[0.2] * 3).eval()
+    image, credit = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    metric = Deletion.from_preset(classifier, "rise", n_steps=4)
+    metric.update(image, credit, target=1)
+    assert metric.protocol["reference"] == "MeanColor(channels=(0.5, 0.4, 0.3))"
+    # At the end the network sees zeros.
+    with torch.no_grad():
+        last = net(torch.zeros(1, 3, 4, 4)).softmax(1)[0, 1]
+    assert float(metric.curve().y[0, -1]) == pytest.approx(float(last))
+    black = Deletion.from_preset(classifier, "rise", reference=0.0)
+    assert black.protocol["reference"] == "constant 0"
+    with pytest.raises(ValueError, match="holds an `ImageClassifier` inside"):
+        Deletion.from_preset(nn.Sequential(classifier), "rise")
 
 
 def test_bfloat16_images_and_channels_last_are_read_like_their_values(model, images, maps):
