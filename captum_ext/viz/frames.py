@@ -43,13 +43,15 @@ def frames_figure(
     ['0 %\\n0.10', '50 %\\n0.40', '100 %\\n0.80']
     """
     steps = _steps_shown(maps[0])
-    rows = [(one, curve) for one in maps for curve in CURVES]
+    rows = [
+        (one, curve, comes) for one in maps for comes in [_comes(one, seed)] for curve in CURVES
+    ]
     size = (1.25 * len(steps) + 1.2, 1.6 * len(rows) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(printable(heading), fontsize=9)
     grid = figure.subplots(len(rows), len(steps), squeeze=False)
-    for axes, (one, name) in zip(grid, rows, strict=True):
-        pictures = _frames(image, absent, one, name, steps, seed)
+    for axes, (one, name, comes) in zip(grid, rows, strict=True):
+        pictures = _frames(image, absent, comes, name, steps)
         for place, (axis, picture, k) in enumerate(zip(axes, pictures, steps, strict=True)):
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
             axis.set_xticks([], [])
@@ -99,11 +101,12 @@ def _moments(
     figure.suptitle(printable(heading), fontsize=8)
     grid = figure.subplots(len(CURVES), len(maps), squeeze=False)
     steps = range(maps[0].curves[f"insertion{_suffix(maps[0])}"].y.shape[1])
+    comes = [_comes(one, seed) for one in maps]
     cells = []
     for axes, name in zip(grid, CURVES, strict=True):
-        for axis, one in zip(axes, maps, strict=True):
+        for axis, one, own in zip(axes, maps, comes, strict=True):
             axis.set_axis_off()
-            pictures = [*_frames(image, absent, one, name, steps, seed)]
+            pictures = [*_frames(image, absent, own, name, steps)]
             shown = axis.imshow(pictures[0], cmap="gray", vmin=0, vmax=255)
             label = printable(one.label) + "\n" if name == CURVES[0] else ""
             titles = [f"{label}{name} {_told(one, name, k, ': ')}" for k in steps]
@@ -118,13 +121,17 @@ def _moments(
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
+def _comes(one: Played, seed: int) -> Tensor:
+    """At which step each pixel comes or goes, (H, W), alike in both curves."""
+    n_steps = one.curves[f"{CURVES[0]}{_suffix(one)}"].y.shape[1] - 1
+    steps = steps_of(one.attributions, ORDERS[_suffix(one)], n_steps, seed)
+    return steps.view(one.attributions.shape[1:])
+
+
 def _frames(
-    image: Tensor, absent: Tensor, one: Played, curve: str, steps: Sequence[int], seed: int
+    image: Tensor, absent: Tensor, comes: Tensor, curve: str, steps: Sequence[int]
 ) -> Iterator[np.ndarray]:
     """Frames, (H, W, 3) or gray (H, W), of uint8, at these steps of a curve."""
-    n_steps = one.curves[f"{curve}{_suffix(one)}"].y.shape[1] - 1
-    comes = steps_of(one.attributions, ORDERS[_suffix(one)], n_steps, seed)
-    comes = comes.view(image.shape[1:])
     for k in steps:
         strongest = comes <= k
         shown = strongest if curve == "insertion" else ~strongest

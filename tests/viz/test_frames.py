@@ -30,9 +30,9 @@ def test_frames_are_those_of_the_metrics(suffixes, order):
     ranking = rank((CREDIT[None],), reduction=order)
     counts = even_counts(ranking.n_features, 4)
     shown = Constant(0.0).frames((IMAGE[None],), ranking, counts)
-    black = torch.zeros_like(IMAGE)
-    found = list(frames._frames(IMAGE, black, one, "insertion", range(5), 0))
-    hidden = list(frames._frames(IMAGE, black, one, "deletion", range(5), 0))
+    black, comes = torch.zeros_like(IMAGE), frames._comes(one, 0)
+    found = list(frames._frames(IMAGE, black, comes, "insertion", range(5)))
+    hidden = list(frames._frames(IMAGE, black, comes, "deletion", range(5)))
     for k in range(5):
         (made,) = shown.make(torch.tensor([0]), counts[0, k : k + 1])
         wanted = (made[0] * 255).round().byte().permute(1, 2, 0).numpy()
