@@ -204,6 +204,13 @@ REFERENCES: Table[Any] = Table(
 )
 """What replaces pixels in insertion and deletion; the first is the default."""
 
+_DRAWN = "captum_ext.viz.overlays"
+OVERLAYS: Table[Any] = Table(
+    "overlays",
+    {name: Late(f"{_DRAWN}:{name}") for name in ("pixels", "smooth", "contour")},
+)
+"""How a map lies over its image; the first is the map as it is, and the default."""
+
 _SIMILARITY = "captum_ext.metrics.sanity.similarity"
 SIMILARITIES: Table[Any] = Table(
     "similarities",
@@ -243,7 +250,9 @@ def kept() -> Iterator[None]:
     """Whatever is registered within is gone afterwards."""
     metrics = dict(PRESETS)
     with ExitStack() as stack:
-        tables: list[Table[Any]] = [METHODS, METRICS, PLACEMENTS, REFERENCES, SIMILARITIES]
+        tables: list[Table[Any]] = [
+            METHODS, METRICS, OVERLAYS, PLACEMENTS, REFERENCES, SIMILARITIES
+        ]  # fmt: skip
         tables += PRESETS.values()
         for table in tables:
             stack.enter_context(table.kept())

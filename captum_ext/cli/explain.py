@@ -152,7 +152,9 @@ def _figure(
     predictions = list(zip(names, answers[top].tolist(), strict=True))
     reading = f"|map|, {settings.reference} reference, {N_STEPS} steps"
     name = name_of(model, target, settings.answers)
-    return explanation_figure(image[0], predictions, rows, name, reading, settings.answers)
+    return explanation_figure(
+        image[0], predictions, rows, name, reading, settings.answers, settings.overlay
+    )
 
 
 def _write_page(
@@ -175,7 +177,10 @@ def _write_page(
     notes = [f"{result.label} is missing: {result.problem}." for result in missing]
     absent, hidden = _absent(image[0], settings.reference), _HIDDEN[settings.reference]
     with whole_file(settings.out) as temporary:
-        write_player(temporary, image[0], absent, maps, heading, hidden, settings.seed, notes)
+        write_player(
+            temporary, image[0], absent, maps, heading, hidden, settings.seed, notes,
+            settings.overlay,
+        )  # fmt: skip
 
 
 def _write_frames(

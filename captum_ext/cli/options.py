@@ -27,6 +27,7 @@ from captum_ext.cli.output import (
 from captum_ext.registry import (
     METHODS,
     METRICS,
+    OVERLAYS,
     PLACEMENTS,
     REFERENCES,
     SIMILARITIES,
@@ -301,6 +302,13 @@ class Explain(_WithFigure):
         None,
         type=path,
         metavar="FILE",
+    )
+
+    overlay: str = _option(
+        "how maps lie over the image: as they are, or, for small prints, smoothed or as lines "
+        "around the strongest pixels (%(default)s)",
+        next(iter(OVERLAYS)),
+        choices=lambda: [*OVERLAYS],
     )
 
     def __post_init__(self) -> None:

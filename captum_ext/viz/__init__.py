@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from captum_ext._moved import found_elsewhere
-from captum_ext.viz.maps import heat, overlay
+from captum_ext.viz.overlays import heat, overlay
 
 __all__ = ["heat", "overlay"]
 

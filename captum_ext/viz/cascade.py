@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from captum_ext._text import pictured
-from captum_ext.viz.maps import MAP_COLORS, color, heat
+from captum_ext.viz.maps import color
+from captum_ext.viz.overlays import MAP_COLORS, heat
 
 _CELL = 1.05
 

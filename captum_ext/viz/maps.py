@@ -14,12 +14,11 @@ from torch import Tensor
 
 from captum_ext._text import pictured
 from captum_ext.curve import Curve
-from captum_ext.maps import PERCENTILE, absolute_map, signed_map
+from captum_ext.maps import PERCENTILE
 from captum_ext.mask.advanced import Descent
+from captum_ext.viz.overlays import MAP_COLORS, drawn_as, heat, overlay
 
 _PER_ROW = 6
-MAP_COLORS = "inferno"
-"""The color map of every map."""
 _SCALE = (
     "Maps: sum of absolute values over channels, each map on its own scale, from black (its least "
     f"value) over red to pale yellow (its {PERCENTILE:g}th percentile and above)."
@@ -71,51 +70,6 @@ class Explained:
     problem: str | None = None
 
 
-def heat(
-    attributions: Tensor, absolute: bool = True, percentile: float = PERCENTILE, least: float = 0.0
-) -> Any:
-    """A map as an array (H, W): over channels the sum of absolute values, in [0, 1].
-
-    A map is not scaled up from rounding: it is 0 where it has no value above ``least``, or where
-    its values differ by no more than rounding.
-
-    Args:
-        attributions: (C, H, W).
-        absolute: the smallest value is 0; without it the signed sum, in [-1, 1].
-        percentile: values above it (in size) are clipped, so that no single pixel rules.
-        least: what a value must exceed to say anything, such as half a grey level for masks.
-
-    >>> import torch
-    >>> heat(torch.tensor([[[1.0, -2.0]], [[0.0, 2.0]]]), percentile=100).tolist()
-    [[0.0, 1.0]]
-    >>> heat(torch.tensor([[[0.0, 6e-8]]]), least=1 / 512).tolist()
-    [[0.0, 0.0]]
-    """
-    read = absolute_map if absolute else signed_map
-    return read(attributions.detach().cpu()[None], percentile, least)[0].float().numpy()
-
-
-def overlay(
-    image: Tensor, attributions: Tensor, colors: str = MAP_COLORS, least: float = 0.0
-) -> Any:
-    """A map over its image in grey, an array (H, W, 3) in [0, 1].
-
-    Args:
-        image: (C, H, W) in [0, 1].
-        attributions: (C, H, W).
-        colors: a matplotlib color map.
-        least: as of `heat`.
-
-    >>> import torch
-    >>> overlay(torch.rand(3, 4, 5), torch.rand(3, 4, 5)).shape
-    (4, 5, 3)
-    """
-    strength = heat(attributions, least=least)[..., None]
-    grey = image.detach().float().cpu().mean(0).clamp(0, 1).numpy()[..., None].repeat(3, -1)
-    tinted = colormaps[colors](strength[..., 0])[..., :3]
-    return np.clip((1 - 0.75 * strength) * grey * 0.8 + 0.75 * strength * tinted, 0, 1)
-
-
 def draw_curves(
     axes: Any, curves: Sequence[Curve], labels: Sequence[str], title: str, bounded: bool = True
 ) -> None:
@@ -149,6 +103,7 @@ def explanation_figure(
     target: str,
     reading: str,
     answers: str = "probability",
+    style: str = "pixels",
 ) -> Figure:
     """The photograph with its predictions, every map twice, and the curves of all methods.
 
@@ -159,6 +114,7 @@ def explanation_figure(
         target: the name of the class that is explained.
         reading: how the curves were made, in a few words.
         answers: what the model's numbers are; all but "probability" are drawn as far as they go.
+        style: how maps lie over the image, as of `overlay`; the caption says it.
 
     >>> import torch
     >>> level = Curve(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
@@ -191,21 +147,22 @@ def explanation_figure(
     insertion.set_ylabel(f"{answers} of {pictured(target, 20)}", fontsize=8)
     if any(row.attributions is not None for row in rows):
         # 13 letters an inch at this size; what is wider would be cut.
-        words = textwrap.wrap(_SCALE, int(13 * figure.get_figwidth()))
+        said = f"{_SCALE} {drawn_as(style, *image.shape[1:])}"
+        words = textwrap.wrap(said, int(13 * figure.get_figwidth()))
         parts[-1].supxlabel("\n".join(words), fontsize=9)
     for band, part in enumerate(parts):
         axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
         for k in range(columns):
             if k < len(shown):
-                _draw_map(axes[0, k], axes[1, k], image, shown[k])
+                _draw_map(axes[0, k], axes[1, k], image, shown[k], style)
             else:
                 axes[0, k].set_axis_off()
                 axes[1, k].set_axis_off()
     return figure
 
 
-def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained) -> None:
+def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained, style: str) -> None:
     """A map alone and over the image, or in words why there is nothing to see."""
     title = pictured(row.label)
     if row.attributions is None:
@@ -216,7 +173,7 @@ def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained) -> None:
         return
     picture = heat(row.attributions, least=row.least)
     _show(alone, picture, title, cmap=MAP_COLORS)
-    _show(over, overlay(image, row.attributions, least=row.least), "")
+    _show(over, overlay(image, row.attributions, least=row.least, style=style), "")
     if not picture.any():
         _note(alone, "no evidence found")
 

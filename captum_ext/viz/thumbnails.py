@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from captum_ext.maps import absolute_map
-from captum_ext.viz.maps import MAP_COLORS
+from captum_ext.viz.overlays import MAP_COLORS
 
 SIDE = 112
 # No picture begins so.

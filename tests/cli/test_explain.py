@@ -501,7 +501,10 @@ def test_a_page_holds_every_map_with_the_scores_of_the_table(folder):
             assert curve["area"] == pytest.approx(row[name], abs=1e-4)
     assert len(text) < 3e6
     # A second run may replace what the command wrote, and no page of another's.
-    assert explain("--methods", "saliency", "--out", "figure.html") == 0
+    assert explain("--methods", "saliency", "--out", "figure.html", "--overlay", "contour") == 0
+    page = (folder / "figure.html").read_text(encoding="utf-8")
+    assert "lines around the strongest" in page
+    assert "lines around the strongest" not in text
     (folder / "mine.html").write_text("<p>mine</p>")
     assert explain("--methods", "saliency", "--out", "mine.html") == 2
     assert (folder / "mine.html").read_text() == "<p>mine</p>"

@@ -16,7 +16,7 @@ from torch import Tensor
 from captum_ext._text import printable
 from captum_ext.curve import Curve, Ranking, rank
 from captum_ext.curve.frames import even_counts
-from captum_ext.viz.maps import overlay
+from captum_ext.viz.overlays import overlay
 
 ORDERS = {"": "sum", "_abs": "abs_sum"}
 """By the suffix of a curve's name, how pixels are ranked."""
@@ -68,14 +68,17 @@ def held_image(image: Tensor, absent: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def held_map(one: Played, image: Tensor, suffixes: Sequence[str], seed: int) -> dict[str, Any]:
+def held_map(
+    one: Played, image: Tensor, suffixes: Sequence[str], seed: int, style: str = "pixels"
+) -> dict[str, Any]:
     """A map as the page's script reads it, and as it is drawn over its image."""
     curves = {f"{c}{s}": one.curves[f"{c}{s}"] for s in suffixes for c in CURVES}
+    over = overlay(image, one.attributions, least=one.least, style=style)
     (steps,) = {curve.y.shape[1] - 1 for curve in curves.values()}
     return {
         "label": printable(one.label),
         "steps": steps,
-        "overlay": _address(overlay(image, one.attributions, least=one.least), "JPEG"),
+        "overlay": _address(over, "JPEG"),
         "orders": {s: _steps(one.attributions, ORDERS[s], steps, seed) for s in suffixes},
         "curves": {
             name: {

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from captum_ext._text import printable
+from captum_ext.viz.overlays import drawn_as
 from captum_ext.viz.player.held import Played, held_image, held_map, suffixes_of
 
 _HERE = Path(__file__).parent
@@ -26,6 +27,7 @@ def write_player(
     reading: str,
     seed: int = 0,
     notes: Sequence[str] = (),
+    style: str = "pixels",
 ) -> None:
     """Writes a page, whole in one file, that reveals or hides the strongest pixels of all maps.
 
@@ -41,6 +43,7 @@ def write_player(
         reading: in a sentence, how the curves were read.
         seed: of the order among equal pixels, as of the curves.
         notes: sentences below the maps, as on methods that are missing.
+        style: how maps lie over the image, as of `overlay`; the page says it.
 
     Raises:
         ValueError: if there is no curve.
@@ -61,7 +64,8 @@ def write_player(
     suffixes = suffixes_of([one.curves for one in maps])
     if not suffixes or not maps:
         raise ValueError("`maps` need curves of insertion and deletion, of the same orders each.")
-    held = [held_map(one, image, suffixes, seed) for one in maps]
+    held = [held_map(one, image, suffixes, seed, style) for one in maps]
+    notes = [*filter(None, [drawn_as(style, *image.shape[1:])]), *notes]
     write_held(file, held_image(image, {"insertion": absent}), held, heading, reading, notes)
 
 
