@@ -23,7 +23,8 @@ def draw(found: dict, file: Path) -> None:
         panel.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(methods)), methods)
     panels[0].invert_yaxis()
-    panels[0].legend(fontsize=8)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(file, dpi=80)
 
 

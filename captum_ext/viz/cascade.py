@@ -126,7 +126,8 @@ def draw_stages(
     _name_stages(ax, stages)
     ax.set_ylabel("similarity with the original map")
     ax.set_xlabel(f"randomized, {order}")
-    ax.legend()
+    # Beside the lines, which cross any place inside.
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _name_stages(ax: Any, stages: Sequence[str]) -> None:

@@ -242,5 +242,6 @@ def history_figure(descents: Mapping[str, Descent]) -> Figure:
         forwards.plot(iterations, descent.forwards[:, 0].cpu()[known], label=pictured(label))
     objective.set(title="objective", xlabel="iteration", xscale="log")
     forwards.set(title="model evaluations (a gradient: 3)", xlabel="iteration", xscale="log")
-    objective.legend(frameon=False)
+    handles = objective.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False)
     return figure
