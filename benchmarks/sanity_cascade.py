@@ -22,33 +22,25 @@ from torch import nn
 from torchvision.models import resnet18
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import IDGI, Configured, GradCam, IGOSPlusPlus
-from captum_ext.metrics import ParameterRandomization, plot_cascade
+from captum_ext.attr import IDGI, Configured, GradCam, IGOSPlusPlus, PathAttribution
+from captum_ext.metrics import ParameterRandomization, impostors, plot_cascade
+from captum_ext.path import EqualRise, StraightLine
 
 
 def methods():
     return {
         "gradient": Saliency,
         "input x gradient": InputXGradient,
-        "IG": lambda m: Configured(IntegratedGradients(m), n_steps=8, internal_batch_size=8),
-        "IDGI": lambda m: Configured(IDGI(IntegratedGradients(m)), n_steps=8),
+        # A few equal steps flatter IDGI: its map is then that of the one step with the rise.
+        "IG": lambda m: PathAttribution(m, StraightLine(), placement=EqualRise()),
+        "IDGI": lambda m: IDGI(IntegratedGradients(m), placement=EqualRise()),
         "SmoothGrad": lambda m: Configured(
             NoiseTunnel(Saliency(m)), nt_samples=6, stdevs=0.1, nt_samples_batch_size=3
         ),
         "Grad-CAM": lambda m: GradCam(m, m.model._conv_head),
         "iGOS++": IGOSPlusPlus,
-        "image edges": Edges,
+        "image edges": impostors()["image edges"],
     }
-
-
-class Edges:
-    """The image's own edges: a map that cannot depend on the model."""
-
-    def __init__(self, model):
-        pass
-
-    def attribute(self, inputs, target=None):
-        return nn.functional.pad(inputs.diff(dim=-1).abs(), (0, 1))
 
 
 def run(model, images, methods, **settings):
