@@ -65,6 +65,31 @@ def score_figure(
     return figure
 
 
+def level_figure(
+    shares: Mapping[str, Mapping[str, Sequence[float]]], names: Mapping[str, str]
+) -> Figure:
+    """The share of frames at each level of information, one picture for each measure of it.
+
+    Args:
+        shares: by measure and method, the least level first.
+        names: as of `curve_figure`.
+    """
+    figure, axes = _panels(len(shares), 4.4, 3.2)
+    colors = _colors(names)
+    for ax, (measure, by_method) in zip(axes, shares.items(), strict=True):
+        for method, own in by_method.items():
+            edges = [k / len(own) for k in range(len(own) + 1)]
+            ax.stairs(
+                own, edges, color=colors[method], linewidth=1.4, label=pictured(names[method])
+            )
+        ax.set(title=pictured(measure), xlim=(0, 1), ylabel="share of frames")
+        ax.set_xlabel("share of the whole image's information")
+        ax.grid(alpha=0.25)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
 def arrow(higher_is_better: bool | None) -> str:
     """Which way is better, as a sign behind a column's name.
 

@@ -35,11 +35,13 @@ from captum_ext.evaluation.report.sentences import (
 )
 from captum_ext.evaluation.report.shares import shares
 from captum_ext.evaluation.result import Evaluation
+from captum_ext.metrics import AIC, SIC
 from captum_ext.metrics.base.compare import SIGNIFICANT, Difference
-from captum_ext.viz.scores import arrow, score_figure
+from captum_ext.viz.scores import arrow, level_figure, score_figure
 
 _HERE = Path(__file__).parent
 _ROWS = 500
+_MEASURES = {"entropy": "compressed size", "ms_ssim": "MS-SSIM with the original"}
 
 
 def write_report(
@@ -144,6 +146,7 @@ def _content(
         "ranking": [_row(found, record, against) for record in found.ranked(first)],
         "scores": figure_address(_scores(found, names)),
         "curves": figure_address(found.plot(names)) if any(found.curves.values()) else "",
+        "levels": _levels(found, names),
         "links": links,
         "extremes": extremes(found, names, first, links.pages),
         "side_by_side": side_by_side(found, first, links.pages),
@@ -262,6 +265,19 @@ def _interval(record: Mapping[str, Any], column: str) -> str:
 
 def _primary(found: Evaluation) -> str:
     return primary([*found.columns]) if found.columns else "seconds"
+
+
+def _levels(found: Evaluation, names: Mapping[str, str]) -> str:
+    """The share of frames per level of information, where AIC or SIC were run."""
+    shares: dict[str, dict[str, list[float]]] = {}
+    for by_method in found.metrics.values():
+        for method, metric in by_method.items():
+            if isinstance(metric, AIC | SIC) and metric.update_called:
+                own = metric.frame_shares().tolist()
+                # AIC and SIC of one measure read the same frames.
+                if own[0] == own[0]:
+                    shares.setdefault(_MEASURES[metric.level], {}).setdefault(method, own)
+    return figure_address(level_figure(shares, names)) if shares else ""
 
 
 def _scores(found: Evaluation, names: Mapping[str, str]) -> Figure:

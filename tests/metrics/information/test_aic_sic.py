@@ -124,6 +124,9 @@ def test_idgi_preset_equals_its_definition_in_loops(level, model, images, maps):
     assert float(sic.compute()) == pytest.approx(expected.mean(), rel=1e-5)
     np.testing.assert_allclose(sic.curve().y[0], expected, rtol=1e-4)
     assert aic.n_filled_bins == filled
+    shares = np.histogram(np.minimum(x, 1), 10, (0, 1))[0] / len(x)
+    np.testing.assert_allclose(aic.frame_shares(), shares, atol=1e-9)
+    assert AIC(model, level).frame_shares().isnan().all()
     # The last frame of each image is its original.
     assert sic.n_clipped <= 24 * 4
 
