@@ -177,9 +177,17 @@ class _Run:
 
     def sample(self, *trial: int) -> Sample:
         """The sample of this iteration, or of a trial in it; begins with those that follow."""
-        found = self.samples(self.seed, self.iteration, *trial)
+        found = self.samples(self.seed, self.iteration, *trial, beside=self._beside(*trial))
         self.samples.ahead(self._following())
         return found
+
+    def _beside(self, trial: int = 0) -> Iterator[tuple[int, ...]]:
+        """The keys of trials after one that the search before did not have.
+
+        As many as there were such trials before it: a search that goes on may go to its end.
+        """
+        for after in range(1, trial - self.n_searched):
+            yield self.seed, self.iteration, trial + after
 
     def _following(self) -> Iterator[tuple[int, ...]]:
         """The keys of the samples after this iteration's, in order: as many trials as it had."""

@@ -117,20 +117,30 @@ class Samples:
         self._closed = False
         self._coming: tuple[list[Keys], Future[_Drawn]] | None = None
         self._there: dict[Keys, Sample] = {}
+        self._unforeseen: dict[Keys, Sample] = {}
         self._last: Keys = ()
         # Twice as many each time, so that a short run waits for few and draws few in vain.
         self._block = 1
 
-    def __call__(self, *keys: int) -> Sample:
-        """The sample of these keys on the inputs' device."""
+    def __call__(self, *keys: int, beside: Iterable[Keys] = ()) -> Sample:
+        """The sample of these keys on the inputs' device.
+
+        Args:
+            keys: what decides it.
+            beside: keys that are as likely asked for next, and sent with these where these were
+                not begun.
+        """
         if self._coming is not None and keys in self._coming[0]:
             names, coming = self._coming
             self._there, self._coming = self._on_device(names, coming.result()), None
         if self._coming is not None and self._coming[0][-1] < keys:
             self._coming = None  # a search had fewer trials than the one before
-        if keys not in self._there:
-            return self._on_device([keys], self._draw([keys]))[keys]
-        return self._there[keys]
+        if keys in self._there:
+            return self._there[keys]
+        if keys not in self._unforeseen:
+            block = [*islice((keys, *beside), self._fitting())]
+            self._unforeseen = self._on_device(block, self._draw(block))
+        return self._unforeseen[keys]
 
     def ahead(self, following: Iterable[Keys]) -> None:
         """Begins with the samples of these keys, which rise and are asked for in their order.
@@ -154,11 +164,15 @@ class Samples:
 
     def _most(self) -> int:
         """How many keys the next block has, at least one."""
+        return min(self._block, self._fitting())
+
+    def _fitting(self) -> int:
+        """How many keys a block can have, at least one."""
         if self._inputs[0].device.type == "cpu":
             return 1
         noises = self._inputs if self._noise.std > 0 else ()
         each = prod(self._shape) * sum(x[0].numel() * x.element_size() for x in noises)
-        return max(1, min(self._block, _BLOCK_BYTES // max(1, each)))
+        return max(1, _BLOCK_BYTES // max(1, each))
 
     def _draw(self, block: Sequence[Keys]) -> _Drawn:
         """Noise per input tensor, (keys, terms, fractions, ...), and shifts, on the CPU."""

@@ -255,6 +255,24 @@ def test_blocks_of_samples_double_up_to_the_most(most, n_drawn, model, images):
     assert drawn == n_drawn
 
 
+def test_trials_that_no_search_had_before_come_in_blocks_that_double(model, images):
+    drawn = []
+    problem = objective_of(model, images, Noise(0.3, fresh=True))
+    # As in a search of 15 trials after one of 3, while the next iteration's is on its way.
+    with closing(problem.samples([0.5, 1.0])) as samples:
+        samples._fitting = lambda: 100
+        draw = samples._draw
+        samples._draw = lambda block: drawn.append(len(block)) or draw(block)
+        samples.ahead([(3, 8), (3, 8, 1)])
+        for trial in range(4, 19):
+            beside = [(3, 7, trial + after) for after in range(1, trial - 3)]
+            found = samples(3, 7, trial, beside=beside)
+            wanted = problem.sample([0.5, 1.0], 3, 7, trial).noise[0]
+            assert torch.equal(found.noise[0], wanted)
+        assert torch.equal(samples(3, 8).noise[0], problem.sample([0.5, 1.0], 3, 8).noise[0])
+    assert sorted(drawn) == [1, 1, 2, 4, 8]
+
+
 def test_groups_are_renumbered_without_gaps_each_examples_alone():
     numbers = torch.tensor([[9, 4, 9], [1, 2, 3]])
     groups = FeatureGroups.checked(numbers, (torch.zeros(2, 3),))
