@@ -344,7 +344,7 @@ class Evaluate(Settings):
     )
     annotations: Path | None = _option(
         "where objects are: JSON (images with file, boxes_xyxy or mask, expected_class; or "
-        "COCO's), or a folder of masks named as the images",
+        "COCO's), or a folder of masks or of PASCAL VOC's XML files, named as the images",
         None,
         type=path,
         metavar="PATH",

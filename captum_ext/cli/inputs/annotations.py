@@ -1,4 +1,4 @@
-"""Regions of objects in images, from a JSON file of either layout or a folder of masks."""
+"""Regions of objects in images, from a JSON file of either layout, masks or XML files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ class Annotations:
 def read_annotations(
     source: Path, images: Path, classes: Classes, several: bool = False
 ) -> Annotations:
-    """Annotations from a JSON file (this project's layout or COCO's) or a folder of masks.
+    """Annotations from a JSON file (this project's layout or COCO's), masks or VOC's XML files.
 
     What is wrong with one image's annotation is kept as its problem.
 
@@ -172,7 +173,9 @@ def read_annotations(
             an image contradict one another.
     """
     if source.is_dir():
-        return _from_masks(source)
+        files = sorted(p for p in source.rglob("*") if p.is_file())
+        told = [file for file in files if file.suffix.lower() == ".xml"]
+        return _from_voc(source, told, classes, several) if told else _from_masks(source, files)
     try:
         content = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -300,11 +303,8 @@ def _from_coco(reader: _Entries, content: dict[str, Any], classes: Classes) -> N
     unknown = {_id(e, "category_id") for of in parts.values() for e in of} & {
         key for key, number in names.items() if number is None
     }
-    if unknown and reader.several:
-        reader.annotations.notes.append(
-            f"--annotations has objects of {len(unknown)} categories that are no class of the "
-            "model, and are left out"
-        )
+    if reader.several:
+        reader.annotations.notes += _on_unknown(len(unknown))
     for image in content["images"]:
         reader.add(image, "file_name", lambda e: _of_image(e, parts[_id(e)], names, reader.several))
 
@@ -322,14 +322,20 @@ def _of_image(
 ) -> Annotation:
     sides = [image.get("width"), image.get("height")]
     width, height = (0, 0) if None in sides else _numbers(sides, "size", 2)
+    size = None if None in sides else (int(width), int(height))
     each = [(names.get(_id(entry, "category_id")), _object(entry)) for entry in objects]
+    return _of_objects(each, size, several)
+
+
+def _of_objects(
+    each: list[tuple[int | None, Annotation]], size: tuple[int, int] | None, several: bool
+) -> Annotation:
+    """All objects of an image, each with its class where that is one of the model's."""
     labels = {label for label, _ in each}
     # Without several, objects of two classes do not say which one is the image's.
     alike = several or len(labels) == 1
-    whole = Annotation(
-        _label(label for label in labels if label is not None) if alike else None,
-        size=None if None in sides else (int(width), int(height)),
-    )
+    named = _label(label for label in labels if label is not None) if alike else None
+    whole = Annotation(named, size=size)
     for _, one in each:
         whole |= one
     own = [(label, one) for label, one in each if label is not None and one._has_parts]
@@ -350,9 +356,45 @@ def _object(entry: dict[str, Any]) -> Annotation:
     return Annotation()
 
 
-def _from_masks(folder: Path) -> Annotations:
+def _on_unknown(n: int) -> list[str]:
+    said = f"--annotations has objects of {n} categories that are no class of the model"
+    return [f"{said}, and are left out"] if n else []
+
+
+def _from_voc(folder: Path, files: list[Path], classes: Classes, several: bool) -> Annotations:
+    """Files of the PASCAL visual object classes, one of each image and called like it."""
+    found, unknown = Annotations(), set[str]()
+    for file in files:
+        stem = file.relative_to(folder).with_suffix("").as_posix()
+        try:
+            root = ElementTree.parse(file).getroot()
+            named = [(entry.findtext("name", "").strip(), entry) for entry in root.iter("object")]
+            each = [(classes.number(name), _voc_box(entry)) for name, entry in named]
+            sides = [root.findtext(f"size/{side}") for side in ("width", "height")]
+            size = None if None in sides else (int(sides[0] or 0), int(sides[1] or 0))
+            found.of[stem] = _of_objects(each, size, several)
+        except OSError as error:
+            raise CallError(f"--annotations {file} can't be read: {reason(error)}.") from error
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            found.of[stem] = Annotation(problem=f"its annotation {reason(error)}")
+            continue
+        unknown |= {name for name, _ in named if classes.number(name) is None}
+    found.notes += _on_unknown(len(unknown)) if several else []
+    return found
+
+
+def _voc_box(entry: ElementTree.Element) -> Annotation:
+    """A box whose corners are pixels counted from 1, both inside."""
+    said = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    if None in said:
+        raise ValueError("has an object without a whole bndbox")
+    left, top, right, bottom = (float(value or "nan") for value in said)
+    return Annotation(boxes=(_box([left - 1, top - 1, right, bottom]),))
+
+
+def _from_masks(folder: Path, files: list[Path]) -> Annotations:
     found = Annotations()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for file in files:
         if file.suffix.lower() in _MASK_SUFFIXES:
             stem = file.relative_to(folder).with_suffix("").as_posix().removesuffix("_mask")
             if stem in found.of:
@@ -364,7 +406,8 @@ def _from_masks(folder: Path) -> Annotations:
             found.masks.add(file.resolve())
     if not found.of:
         raise CallError(
-            f"--annotations {folder} is a folder without masks ({', '.join(_MASK_SUFFIXES)})."
+            f"--annotations {folder} is a folder without masks ({', '.join(_MASK_SUFFIXES)}) and "
+            "without VOC's .xml."
         )
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,43 @@ def test_entries_of_one_image_name_several_classes():
         listed(*entries[:2])
     wrong = read({"images": [{"file": "x.png", "class": ["cat", "emu"]}]}, several=True)
     assert 'has the class "emu"' in wrong.of["x.png"].problem
+
+
+VOC = """<annotation><filename>x.png</filename>
+<size><width>12</width><height>8</height><depth>3</depth></size>
+<object><name>bee</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>
+</object><object><name>emu</name><bndbox><ymax>8</ymax><xmin>1</xmin><ymin>7</ymin><xmax>3</xmax>
+</bndbox></object><object><name>ant</name><bndbox><xmin>6</xmin><ymin>3.0</ymin><xmax>10</xmax>
+<ymax>6</ymax></bndbox></object></annotation>"""
+
+
+def test_objects_of_voc_files_are_told_by_their_names():
+    Path("voc/sub").mkdir(parents=True)
+    texts = {
+        "x": VOC,
+        "sub/y": VOC.replace("<xmax>10", "<xmax>five"),
+        "z": VOC[:-9],
+        "none": "<annotation></annotation>",
+        "half": VOC.replace("<ymin>2</ymin>", ""),
+    }
+    for name, text in texts.items():
+        Path(f"voc/{name}.xml").write_text(text)
+    made = read_annotations(Path("voc"), Path("images"), CLASSES, several=True)
+    one = made.of["x"]
+    assert (one.label, one.size, one.problem) == ((0, 1), (12, 8), None)
+    ant, bee = regions(one, (0, 1))
+    assert np.array_equal(bee, box(1, 1, 3, 4))
+    assert np.array_equal(ant, box(5, 2, 10, 6))
+    assert "1 categories that are no class" in made.notes[0]
+    problems = [made.of[name].problem for name in ("sub/y", "z", "half")]
+    for problem, words in zip(problems, ("could not convert", "no element|no end|unclosed|mismatch",
+                                         "without a whole bndbox"), strict=True):  # fmt: skip
+        assert problem.startswith("its annotation ")
+        assert re.search(words, problem)
+    assert made.of["none"].region((WIDTH, HEIGHT)) is None
+    single = read_annotations(Path("voc"), Path("images"), CLASSES).of["x"]
+    assert single.label is None
+    assert np.array_equal(*regions(single, 1), bee)
 
 
 def test_contradictions_are_refused_and_name_both_entries():
