@@ -43,6 +43,11 @@ class Counted(nn.Module):
         return output
 
     @property
+    def passes_on(self) -> nn.Module:
+        """What is asked, as it is: presets look there for an `ImageClassifier`."""
+        return self.model
+
+    @property
     def calls(self) -> list[Call]:
         return [(rows, with_gradient) for rows, with_gradient in self.made]
 
