@@ -283,21 +283,21 @@ class MaskAttribution(GradientAttribution):
     def _warn_of_nothing(self, maps: Tensors, first: MaskState, max_forwards: int | None) -> None:
         """Says for which examples the mask stayed at ones, or close to them, and why."""
         most = torch.stack([m.flatten(1).amax(1) for m in maps]).amax(0)
-        self._warn_of_rows("nothing was deleted", most < NOTHING, first, max_forwards)
-        faint = (most >= NOTHING) & (most < FAINT)
-        said = f"nothing was deleted by more than {FAINT:.0%}, however firm a scaled map may look,"
-        self._warn_of_rows(said, faint, first, max_forwards)
+        # One question for both: a device waits for each.
+        levels = ((most < NOTHING).int() + (most < FAINT).int()).tolist()
+        faint = f"nothing was deleted by more than {FAINT:.0%}, however firm a scaled map may look,"
+        for level, said in ((2, "nothing was deleted"), (1, faint)):
+            rows = [k for k, one in enumerate(levels) if one == level]
+            if rows:
+                self._warn_of_rows(said, rows, first, max_forwards)
 
     def _warn_of_rows(
-        self, said: str, rows: Tensor, first: MaskState, max_forwards: int | None
+        self, said: str, rows: list[int], first: MaskState, max_forwards: int | None
     ) -> None:
-        found = rows.nonzero().flatten().to(first.masks.device)
-        if not len(found):
-            return
-        which, depends = f"the examples {_listed([str(i) for i in found.tolist()])}", True
+        which, depends = f"the examples {_listed([*map(str, rows)])}", True
         deletions = [i for i, term in enumerate(self.terms) if isinstance(term, DeletionTerm)]
         if first.scores is not None and deletions:
-            way = first.scores[deletions[0], found]
+            way = first.scores[deletions[0]].cpu()[rows]
             if self.start is None:
                 which += f", whose scores are {_listed([f'{s:.3g}' for s in way[:, -1].tolist()])}"
             depends = way.shape[1] == 1 or bool((way != way[:, :1]).any())

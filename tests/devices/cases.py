@@ -57,7 +57,7 @@ LONGER = {
     "igos+": lambda m: Configured(IGOSPlus(m, 8, *LIGHT), n_iter=3),
     "igos++": lambda m: Configured(IGOSPlusPlus(m, 8, *LIGHT), n_iter=3, feature_mask=GROUPS),
     "published": lambda m: Configured(IGOSPlusPlus.published(m, 8, *LIGHT), n_iter=3, n_steps=2),
-    "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=8),
+    "mask": lambda m: Configured(MeaningfulPerturbation(m, 8, *LIGHT), n_iter=8),
     "rise": lambda m: Configured(RISE(m, 4), n_masks=40, perturbations_per_eval=4),
 }
 """Methods over enough model calls that what each call costs shows."""
