@@ -4,12 +4,14 @@ Every method's map of every image, scored by insertion, deletion, AIC, SIC, loca
 sanity check; then each claim of the papers as a paired difference with a 95 % interval. One line
 for each network and image is kept, and a run goes on from them.
 
-    python benchmarks/evidence.py [FOLDER] --keep KEPT [--networks lite0 lite2 resnet] [--limit N]
-        [--weights FOLDER] [--without METHOD ...] [--page] [--quick]
+    python benchmarks/evidence.py [FOLDER] --keep KEPT [--networks lite0 lite2 resnet vit]
+        [--parts base ablations ...] [--limit N] [--weights FOLDER] [--without METHOD ...]
+        [--page] [--quick]
 
-FOLDER as in metrics_on_photographs.py; without one, scikit-image's photographs. "resnet" is
-trained.py's, whose weights are in --weights. With --page nothing is measured: the lines that are
-kept become docs/evidence.md, benchmarks/evidence.json and docs/pictures/evidence.png.
+FOLDER as in metrics_on_photographs.py; without one, scikit-image's photographs. "resnet" and "vit"
+are trained.py's, whose weights are in --weights. Parts are those of evidence_studies.py. With
+--page nothing is measured: the lines that are kept become docs/evidence.md,
+benchmarks/evidence.json and docs/pictures/evidence.png.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 from common import correct, photographs
 from evidence_measure import QUICK, Example, Settings
 from evidence_page import write
-from evidence_scores import measured
+from evidence_studies import PARTS, measured_part
 from metrics_on_photographs import read
 from rules import SIDES, classifier
 from torch import nn
@@ -68,13 +70,19 @@ def network(name: str, weights: Path | None) -> nn.Module:
 
 
 def measure(
-    name: str, model: nn.Module, examples: list[Example], file: Path, limit: int, how: Settings
+    part: str,
+    name: str,
+    model: nn.Module,
+    examples: list[Example],
+    file: Path,
+    limit: int,
+    how: Settings,
 ) -> None:
     """Appends a line for each of the first ``limit`` images that the model classifies rightly."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    done = {row["image"] for row in lines(file)}
+    done = {row["image"] for row in lines(file) if row.get("part", "base") == part}
     known = 0
-    for example in tqdm(examples, desc=name):
+    for example in tqdm(examples, desc=f"{name}, {part}"):
         if known == limit:
             return
         if example.name in done:
@@ -84,7 +92,7 @@ def measure(
         if target is None:
             continue
         known += 1
-        row = {"network": name, **measured(model, example, target, how)}
+        row = {"network": name, **measured_part(part, model, example, target, how)}
         with file.open("a") as kept:
             kept.write(json.dumps(row) + "\n")
 
@@ -99,6 +107,7 @@ def main(words: list[str] | None = None, model: nn.Module | None = None) -> None
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", default=["lite0"])
+    parser.add_argument("--parts", nargs="+", default=["base"], choices=PARTS)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--limit", type=int, default=20)
     parser.add_argument("--without", nargs="+", default=[], help="methods that cost too much")
@@ -108,11 +117,13 @@ def main(words: list[str] | None = None, model: nn.Module | None = None) -> None
     options = parser.parse_args(words)
     how = replace(QUICK if options.quick else Settings(), without=tuple(options.without))
     for name in [] if options.page else options.networks:
-        examples = digits(options.limit) if name == "resnet" else annotated(options.folder)
+        examples = annotated(options.folder) if name in SIDES else digits(2 * options.limit)
         if options.quick:
             examples = [Example(e.name, e.image[..., ::8, ::8]) for e in examples]
         used = model or network(name, options.weights)
-        measure(name, used, examples, options.keep / f"{name}.jsonl", options.limit, how)
+        file = options.keep / f"{name}.jsonl"
+        for part in options.parts:
+            measure(part, name, used, examples, file, options.limit, how)
     if options.page or options.quick:
         rows = [row for file in sorted(options.keep.glob("*.jsonl")) for row in lines(file)]
         write(rows, options.into)

@@ -26,10 +26,14 @@ BETTER = {
     "deletion black": -1,
     "AIC": 1,
     "SIC": 1,
+    "AIC, MS-SSIM": 1,
+    "SIC, MS-SSIM": 1,
     "roc_auc": 1,
     "f1": 1,
     "mae": -1,
     "sanity": -1,
+    "insertion share": 1,
+    "deletion share": -1,
 }
 """Every score, and 1 where more of it is better, -1 where less is."""
 
@@ -47,9 +51,11 @@ def curves(model: nn.Module, image: Tensor, credit: Tensor, target: int, n: int)
     return found
 
 
-def information(model: nn.Module, image: Tensor, credit: Tensor, target: int) -> dict:
-    """AIC and SIC by size of the compressed image, as PAIR defines them for one image."""
-    metrics = information_metrics(model, ("entropy",), preset="xrai", reduction="abs_sum")
+def information(
+    model: nn.Module, image: Tensor, credit: Tensor, target: int, level: str = "entropy"
+) -> dict:
+    """AIC and SIC as PAIR defines them for one image, by size of the compressed image."""
+    metrics = information_metrics(model, (level,), preset="xrai", reduction="abs_sum")
     metrics.update(image, credit, target=target)
     return {k.split("_")[0].upper(): float(m.per_example) for k, m in metrics.items()}
 
@@ -111,4 +117,9 @@ def scored(
         found |= information(model, example.image, credit, target)
     if example.region is not None:
         found |= located(credit, example.region)
+    return cleaned(found)
+
+
+def cleaned(found: dict[str, float]) -> dict[str, float | None]:
+    """None where a score is undefined."""
     return {key: None if isnan(value) else value for key, value in found.items()}

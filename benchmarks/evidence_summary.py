@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import combinations
 from math import isnan, nan
 
-from evidence_claims import CLAIMS, Claim, Verdict, interval, verdict
+from evidence_claims import CLAIMS, EXPERIMENTS, Claim, Verdict, interval, verdict
 from evidence_scores import BETTER
 from scipy.stats import kendalltau
 
@@ -80,19 +80,63 @@ def tau_of(row: dict, a: str, b: str) -> float:
     return float(kendalltau(*zip(*known, strict=True)).statistic) if len(known) > 3 else nan
 
 
+def part_of(row: dict) -> str:
+    return row.get("part", "base")
+
+
+def merged(rows: Rows) -> list[dict]:
+    """One row for each network and image, of the rows of all parts."""
+    found: dict[tuple[str, str], dict] = {}
+    for row in sorted(rows, key=lambda row: part_of(row) != "base"):
+        whole = found.setdefault((row["network"], row["image"]), {**row, "scores": {}})
+        for method, scores in row["scores"].items():
+            known = whole["scores"].get(method, {})
+            whole["scores"] |= {method: known | scores}
+    return list(found.values())
+
+
 def summary(rows: Rows) -> dict:
     """Everything that the page tells, by network."""
     networks = {}
+    given, rows = rows, merged(rows)
     for name in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == name]
         claims = [{**numbers(v), "verdict": v.word} for v in (judged(own, c) for c in CLAIMS)]
+        base = [row for row in given if (row["network"], part_of(row)) == (name, "base")]
         networks[name] = {
-            "n": len(own),
-            "settings": own[0]["settings"],
-            "seconds": round(sum(sum(row["seconds"].values()) for row in own) / len(own), 1),
-            "means": means(own),
+            "n": len(base),
+            "settings": base[0]["settings"],
+            "seconds": round(sum(sum(row["seconds"].values()) for row in base) / len(base), 1),
+            "means": means(base),
+            "studies": studies(own, base),
             "claims": claims,
-            "agreement": agreement(own),
-            "above random": above_random(own),
+            "experiments": experiments(own, claims),
+            "agreement": agreement(base),
+            "above random": above_random(base),
         }
     return networks
+
+
+def studies(own: Rows, base: Rows) -> dict[str, dict[str, dict]]:
+    """What the other parts add: methods of theirs, and scores of theirs of the rest."""
+    known = means(base)
+    found = {}
+    for method, cells in means(own).items():
+        added = {s: c for s, c in cells.items() if s not in known.get(method, {})}
+        if added:
+            found[method] = added
+    return found
+
+
+def experiments(own: Rows, claims: Sequence[dict]) -> list[dict]:
+    """For each claim that does not hold and has an experiment: its outcome."""
+    found = []
+    for claim, told in zip(CLAIMS, claims, strict=True):
+        for k, tried in enumerate(EXPERIMENTS):
+            fits = (claim.better, claim.worse) == (tried.better, tried.worse)
+            if fits and claim.score in tried.scores and told["verdict"] == "does not hold":
+                pair = Claim("", tried.ahead, tried.of, claim.score)
+                outcome = judged(own, pair)
+                row = {"experiment": k, "score": claim.score, "verdict": outcome.word}
+                found.append({**row, **numbers(outcome)})
+    return found

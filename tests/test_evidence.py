@@ -31,7 +31,7 @@ def test_verdicts_of_hand_made_differences(bench):
     assert found.word == "not decided"
     assert verdict([1.0, 1.1, 1.2], [0.0, 0.0, 0.0]).word == "holds"
     assert verdict([1.0, 1.1, 1.2], [0.0, 0.0, 0.0], direction=-1).word == "does not hold"
-    assert verdict([1.0, nan], [0.0, 0.0]).word == "cannot be tested here"
+    assert verdict([1.0, nan], [0.0, 0.0]).word == "not measured"
 
 
 def hand_made(scores, network="a"):
@@ -66,31 +66,69 @@ def test_agreement_turns_scores_and_leaves_impostors_out(bench):
     assert judged(rows, claim).mean == 3
 
 
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
 def test_a_quick_run_measures_once_and_makes_the_page(bench, monkeypatch, tmp_path):
     image = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
     photographs = [bench.Example(name, image) for name in ("one", "two")]
     monkeypatch.setattr(bench, "annotated", lambda _: photographs)
     words = ["--quick", "--keep", str(tmp_path / "kept"), "--into", str(tmp_path)]
     words += ["--without", "I-GOS", "iGOS+", "iGOS++"]
+    words += ["--parts", *bench.PARTS]
     bench.main([*words, "--limit", "1"], small_net())
     file = tmp_path / "kept" / "lite0.jsonl"
-    (first,) = (json.loads(line) for line in file.read_text().splitlines())
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row.get("part", "base") for row in rows] == [*bench.PARTS]
+    first = rows[0]
     scores = first["scores"]
     assert scores["edges"]["sanity"] == pytest.approx(1)
     assert len(scores) == 13
     ratio = scores["IG"]["insertion black"] / first["probability"]
     assert scores["IG"]["insertion ratio"] == pytest.approx(ratio)
 
-    asked = []
-    monkeypatch.setattr(bench, "measured", lambda *given: asked.append(given[1].name) or second)
-    second = first | {"image": "two"}
+    asked, second = [], {row.get("part", "base"): row | {"image": "two"} for row in rows}
+    monkeypatch.setattr(
+        bench, "measured_part", lambda part, *_: asked.append(part) or dict(second[part])
+    )
     bench.main(words, small_net())
     bench.main(words, small_net())
-    assert asked == ["two"]
-    assert len(file.read_text().splitlines()) == 2
+    assert asked == [*bench.PARTS]
+    assert len(file.read_text().splitlines()) == 2 * len(bench.PARTS)
     text = (tmp_path / "docs" / "evidence.md").read_text()
     assert all(f"\n| {name} |" in text for name in scores)
     assert (tmp_path / "docs" / "pictures" / "evidence.png").stat().st_size > 1000
+
+
+def test_studies_join_the_rows_of_their_image_and_explain_what_fails(bench):
+    from evidence_summary import summary
+
+    def rows(k):
+        base = {"IDGI over IG": {"f1": 0.1 + 0.01 * k}, "IG": {"f1": 0.5}, "random": {"f1": 0}}
+        study = {"(g dx)^2 over IG": {"f1": 0.6 + 0.02 * k}, "IG": {"insertion share": 1}}
+        kept = {"network": "a", "image": k, "settings": {}, "seconds": {"scores": 1}}
+        return [{**kept, "part": "rules", "scores": study}, {**kept, "scores": base}]
+
+    found = summary([row for k in range(3) for row in rows(k)])["a"]
+    assert (found["n"], found["seconds"]) == (3, 1)
+    assert set(found["means"]) == {"IDGI over IG", "IG", "random"}
+    assert set(found["means"]["IG"]) == {"f1"}
+    assert set(found["studies"]) == {"(g dx)^2 over IG", "IG"}
+    assert set(found["studies"]["IG"]) == {"insertion share"}
+    (outcome,) = found["experiments"]
+    assert (outcome["score"], outcome["verdict"]) == ("f1", "holds")
+    assert outcome["mean"] == pytest.approx(0.51)
+
+
+def test_an_attack_stays_near_and_changes_the_class(bench):
+    from evidence_studies import WITHIN, adversarial
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(300, 4), torch.nn.Softmax(1))
+    model[1].weight.data *= 20
+    image = torch.rand(1, 3, 10, 10)
+    attacked, wrong = adversarial(model, image)
+    assert int(model(image).argsort()[0, -2]) == wrong == int(model(attacked).argmax())
+    assert float((attacked - image).abs().max()) <= WITHIN + 1e-6
+    assert 0 <= float(attacked.min()) <= float(attacked.max()) <= 1
 
 
 def test_the_page_is_what_the_numbers_make(bench):
