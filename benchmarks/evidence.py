@@ -48,8 +48,8 @@ def annotated(folder: Path | None) -> list[Example]:
     return found
 
 
-def digits(n: int) -> list[Example]:
-    """Digits among clutter that no network was trained on."""
+def digits(n: int = 40) -> list[Example]:
+    """Digits among clutter that no network was trained on; which they are depends on ``n``."""
     from trained import held_out
 
     images, labels, regions = held_out(n)
@@ -80,19 +80,20 @@ def measure(
 ) -> None:
     """Appends a line for each of the first ``limit`` images that the model classifies rightly."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    done = {row["image"] for row in lines(file) if row.get("part", "base") == part}
+    done = {row["pixels"] for row in lines(file) if row.get("part", "base") == part}
     known = 0
     for example in tqdm(examples, desc=f"{name}, {part}"):
         if known == limit:
             return
-        if example.name in done:
+        if example.digest in done:
             known += 1
             continue
         target = correct(model, example.image, example.label)
         if target is None:
             continue
         known += 1
-        row = {"network": name, **measured_part(part, model, example, target, how)}
+        row = measured_part(part, model, example, target, how)
+        row |= {"network": name, "pixels": example.digest}
         with file.open("a") as kept:
             kept.write(json.dumps(row) + "\n")
 
@@ -117,7 +118,7 @@ def main(words: list[str] | None = None, model: nn.Module | None = None) -> None
     options = parser.parse_args(words)
     how = replace(QUICK if options.quick else Settings(), without=tuple(options.without))
     for name in [] if options.page else options.networks:
-        examples = annotated(options.folder) if name in SIDES else digits(2 * options.limit)
+        examples = annotated(options.folder) if name in SIDES else digits()
         if options.quick:
             examples = [Example(e.name, e.image[..., ::8, ::8]) for e in examples]
         used = model or network(name, options.weights)

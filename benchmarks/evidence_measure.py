@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from captum.attr import Saliency
@@ -54,6 +55,11 @@ class Example:
     image: Tensor
     label: int | None = None
     region: Tensor | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the pixels: a name alone does not say which they are."""
+        return sha256(self.image.numpy().tobytes()).hexdigest()[:16]
 
 
 def line_methods(model: nn.Module) -> dict[str, PathAttribution]:

@@ -47,11 +47,12 @@ STUDIES = """Methods with a piece left out or at another size, and scores that w
 images; n is told where it is not that of the network. *iGOS++, ...*: without what is named, or one
 of its masks alone; the fixed step is the best of three by the objective. *Coarse*, *half* and
 *pixels* are masks of a 32nd (of digits an 8th), half and all of the image's side. *Mask* is Fong
-and Vedaldi's. *placed* are the default's 16 placed steps of Blur IG's path, beside twice the equal
-steps of the rest. *g^2 |dx|* and *(g dx)^2* share IDGI's rise on the line from black by other
-powers, *aligned over IG* by this package's rule. Shares are insertion and deletion under blur,
-divided by the image's own score: *adversarial* images differ from the natural ones by at most
-8/255, until the network prefers its second class; the map is of that class."""
+and Vedaldi's. *TV of 2* has a tenth of the weight of roughness. *placed* are the default's 16
+placed steps of Blur IG's path, beside twice the equal steps of the rest. *g^2 |dx|* and *(g dx)^2*
+share IDGI's rise on the line from black by other powers, *aligned over IG* by this package's rule.
+Shares are insertion and deletion under blur, divided by the image's own score: *adversarial* images
+differ from the natural ones by at most 8/255, until the network prefers its second class; the map
+is of that class."""
 FOLDER = "FOLDER --keep KEPT --networks NETWORK --weights WEIGHTS"
 
 

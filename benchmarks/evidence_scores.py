@@ -103,7 +103,12 @@ def measured(model: nn.Module, example: Example, target: int, how: Settings) -> 
         scores[name]["sanity"] = value
     with torch.no_grad():
         probability = float(model(image)[0, target])
-    row = {"image": example.name, "target": target, "probability": probability}
+    row = {
+        "image": example.name,
+        "pixels": example.digest,
+        "target": target,
+        "probability": probability,
+    }
     return {**row, "settings": asdict(how), "seconds": seconds, "scores": scores}
 
 

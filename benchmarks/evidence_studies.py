@@ -102,6 +102,13 @@ def reduced(
     )
 
 
+def smoothness(model: nn.Module, image: Tensor, target: int, how: Settings) -> Named:
+    """Masks that pay a tenth for their roughness."""
+    for kind in (IGOS, IGOSPlusPlus):
+        method = kind(model, mask_size=min(28, image.shape[-1]), tv_weight=2.0)
+        yield f"{kind.name}, TV of 2", method.attribute(image, target=target, **iterations(how))
+
+
 def cells(side: int) -> dict[str, int]:
     """Masks coarser and finer than 28 x 28, or than the 28 x 28 of an image of 32 x 32."""
     return {"coarse": max(4, side // 32), "half": side // 2, "pixels": side}
@@ -153,6 +160,7 @@ def blur_methods(model: nn.Module) -> dict[str, PathAttribution]:
 MAPS: dict[str, Callable[..., Named]] = {
     "ablations": ablations,
     "sizes": sizes,
+    "smoothness": smoothness,
     "many masks": many_masks,
     "rules": rules,
     "placed": placed,
@@ -244,6 +252,12 @@ def measured_part(
     else:
         made = MAPS[part](model, example.image, target, how)
         scores = {name: scored(model, example, name, m, target, how) for name, m in made}
-    row = {"part": part, "image": example.name, "target": target, "settings": asdict(how)}
+    row = {
+        "part": part,
+        "image": example.name,
+        "pixels": example.digest,
+        "target": target,
+        "settings": asdict(how),
+    }
     seconds = {part: round(time.process_time() - start, 2)}
     return {**row, "seconds": seconds, "scores": scores}

@@ -85,10 +85,10 @@ def part_of(row: dict) -> str:
 
 
 def merged(rows: Rows) -> list[dict]:
-    """One row for each network and image, of the rows of all parts."""
+    """One row for each network and image, which its pixels tell, of the rows of all parts."""
     found: dict[tuple[str, str], dict] = {}
     for row in sorted(rows, key=lambda row: part_of(row) != "base"):
-        whole = found.setdefault((row["network"], row["image"]), {**row, "scores": {}})
+        whole = found.setdefault((row["network"], row["pixels"]), {**row, "scores": {}})
         for method, scores in row["scores"].items():
             known = whole["scores"].get(method, {})
             whole["scores"] |= {method: known | scores}

@@ -69,7 +69,7 @@ def test_agreement_turns_scores_and_leaves_impostors_out(bench):
 @pytest.mark.filterwarnings("ignore:nothing was deleted")
 def test_a_quick_run_measures_once_and_makes_the_page(bench, monkeypatch, tmp_path):
     image = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-    photographs = [bench.Example(name, image) for name in ("one", "two")]
+    photographs = [bench.Example("one", image), bench.Example("two", image.flip(3))]
     monkeypatch.setattr(bench, "annotated", lambda _: photographs)
     words = ["--quick", "--keep", str(tmp_path / "kept"), "--into", str(tmp_path)]
     words += ["--without", "I-GOS", "iGOS+", "iGOS++"]
@@ -104,7 +104,7 @@ def test_studies_join_the_rows_of_their_image_and_explain_what_fails(bench):
     def rows(k):
         base = {"IDGI over IG": {"f1": 0.1 + 0.01 * k}, "IG": {"f1": 0.5}, "random": {"f1": 0}}
         study = {"(g dx)^2 over IG": {"f1": 0.6 + 0.02 * k}, "IG": {"insertion share": 1}}
-        kept = {"network": "a", "image": k, "settings": {}, "seconds": {"scores": 1}}
+        kept = {"network": "a", "pixels": k, "settings": {}, "seconds": {"scores": 1}}
         return [{**kept, "part": "rules", "scores": study}, {**kept, "scores": base}]
 
     found = summary([row for k in range(3) for row in rows(k)])["a"]
@@ -122,9 +122,9 @@ def test_an_attack_stays_near_and_changes_the_class(bench):
     from evidence_studies import WITHIN, adversarial
 
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(300, 4), torch.nn.Softmax(1))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1200, 4), torch.nn.Softmax(1))
     model[1].weight.data *= 20
-    image = torch.rand(1, 3, 10, 10)
+    image = torch.rand(1, 3, 20, 20)
     attacked, wrong = adversarial(model, image)
     assert int(model(image).argsort()[0, -2]) == wrong == int(model(attacked).argmax())
     assert float((attacked - image).abs().max()) <= WITHIN + 1e-6
