@@ -89,10 +89,10 @@ def _studies() -> Iterator[Claim]:
             yield Claim(IGOSPP, f"iGOS++, {size}", f"I-GOS, {size}", score, "tables 1 and 2")
     for size in ("I-GOS, coarse", "I-GOS", "I-GOS, pixels"):
         yield Claim(I_GOS, size, "Mask", "deletion blur", "deletion")
-    for name in ("I-GOS", "iGOS++", "Grad-CAM"):
+    whose = {"I-GOS": I_GOS, "iGOS++": I_GOS, "Grad-CAM": I_GOS, "aligned": OURS}
+    for name, source in whose.items():
         other = f"{name}, adversarial"
-        yield Claim(I_GOS, name, other, "insertion share", "adversarial images")
-        yield Claim(I_GOS, other, name, "deletion share", "adversarial images")
+        yield Claim(source, name, other, "insertion share", "adversarial images")
 
 
 CLAIMS = (*_idgi(), *_masks(), *_rest(), *_studies())
