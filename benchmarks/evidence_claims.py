@@ -119,6 +119,8 @@ class Experiment:
     reason: str
     ahead: str
     of: str
+    by: str = ""
+    """Another score, where that is what the reason says."""
 
 
 _DISPLACEMENT = (
@@ -152,6 +154,16 @@ EXPERIMENTS = (
             "iGOS++",
         )
         for worse in ("iGOS+", "RISE", "I-GOS", "Grad-CAM")
+    ),
+    Experiment(
+        "I-GOS, coarse", "Mask", ("deletion blur",),
+        "coarse cells are wider than a stroke: with as many cells as Mask has, and roughness that "
+        "costs a tenth, it should be ahead", "I-GOS, TV of 2", "Mask",
+    ),
+    Experiment(
+        "iGOS++", "iGOS++, insertion mask", ("insertion blur",),
+        "that mask is made for this score, and the product for deletion too",
+        "iGOS++", "iGOS++, insertion mask", by="deletion blur",
     ),
     *(
         Experiment("I-GOS", worse, ("deletion blur",), _EMPTY, "I-GOS, TV of 2", "I-GOS")

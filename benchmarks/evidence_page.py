@@ -142,9 +142,10 @@ def experiments_table(found: dict) -> str:
     for name, own in found.items():
         for outcome in own["experiments"]:
             tried = EXPERIMENTS[outcome["experiment"]]
-            said = {"holds": "so it is", "does not hold": "so it is not"}
-            told = said.get(outcome["verdict"], outcome["verdict"])
-            tested = f"{tried.ahead} ahead of {tried.of}: {cell(outcome)}, {told}"
+            said = {"holds": ", so it is", "does not hold": ", so it is not"}
+            told = said.get(outcome["verdict"], "")
+            score = f" by {tried.by}" * bool(tried.by)
+            tested = f"{tried.ahead} ahead of {tried.of}{score}: {cell(outcome)}{told}"
             claim = f"{tried.better} ahead of {tried.worse}"
             lines.append(row((name, claim, outcome["score"], tried.reason, tested)))
     return "\n".join(lines) if len(lines) > 2 else "Nothing of what has an experiment failed."

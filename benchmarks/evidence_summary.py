@@ -135,7 +135,7 @@ def experiments(own: Rows, claims: Sequence[dict]) -> list[dict]:
         for k, tried in enumerate(EXPERIMENTS):
             fits = (claim.better, claim.worse) == (tried.better, tried.worse)
             if fits and claim.score in tried.scores and told["verdict"] == "does not hold":
-                pair = Claim("", tried.ahead, tried.of, claim.score)
+                pair = Claim("", tried.ahead, tried.of, tried.by or claim.score)
                 outcome = judged(own, pair)
                 row = {"experiment": k, "score": claim.score, "verdict": outcome.word}
                 found.append({**row, **numbers(outcome)})
