@@ -59,3 +59,38 @@ def test_starts_of_masks_are_measured_once(monkeypatch, tmp_path, capsys):
     assert costs["Grad-CAM .5, 1"] >= 3 + 36
     assert costs["Grad-CAM .5, 2"] == costs["Grad-CAM .5, 2, mean"] >= 3 + 72
     assert "difference to Grad-CAM" in capsys.readouterr().out
+
+
+def test_data_randomization_is_measured_once_and_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import data_randomization as bench
+
+    words = ["--quick", "--json", str(tmp_path / "rows.json"), "--pictures", str(tmp_path)]
+    bench.main([*words, "--only", "ig,grad-cam,edges", "--n-images", "2"])
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert [*found["rows"]] == ["MLP 0", "CNN 0"]
+    assert "no layer that keeps the places" in found["rows"]["MLP 0"]["grad-cam"]["reason"]
+    assert bench.run_on(found, "MLP") == ["ig", "edges"]
+    assert "| Edges (impostor) | 1.00 ± .00 | 1.00 ± .00 |" in capsys.readouterr().out
+    assert {file.name for file in tmp_path.glob("*.png")} == {
+        "data_randomization_MLP.png",
+        "data_randomization_CNN.png",
+    }
+    monkeypatch.setattr(bench, "pair", lambda *_: pytest.fail("trained again"))
+    assert bench.measure(tmp_path / "rows.json", ["ig", "edges"], 2, quick=True) == found
+
+
+def test_numbers_of_data_randomization_are_those_of_their_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import data_randomization as bench
+
+    found = json.loads(bench.JSON.read_text())
+    page = (ROOT / "docs" / "metrics" / "data_randomization.md").read_text()
+    for kind in bench.NETWORKS:
+        assert bench.table(found, kind) in page
+    assert [bench.number(v) for v in (0.314, -0.004, -0.5, 1.0)] == [
+        ".31",
+        ".00",
+        "\N{MINUS SIGN}.50",
+        "1.00",
+    ]
