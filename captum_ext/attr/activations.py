@@ -9,9 +9,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from captum_ext.classifier import is_exported
+from torch import Tensor, fx, nn
 
 # A class token that alone is read hides the last blocks' patches; one of the last four does not.
 _MOST_TOKEN_LAYERS = 4
@@ -154,6 +152,15 @@ def require_visible(model: nn.Module) -> None:
             )
 
 
+def _is_program(module: nn.Module) -> bool:
+    """Whether it runs operations in place of layers: an exported program, or a copy of one."""
+    return isinstance(module, fx.GraphModule) and not any(
+        any(True for _ in module.get_submodule(str(node.target)).parameters())
+        for node in module.graph.nodes
+        if node.op == "call_module"
+    )
+
+
 def _unseen(kind: str) -> ValueError:
     # Without the part's place, which the caller's wrappers are a part of.
     return ValueError(
@@ -277,7 +284,7 @@ def candidates(
         found.append(Candidate(t, reading))
         if reading.kind != "tokens" or len(found) == _MOST_TOKEN_LAYERS:
             break
-    if not found and any(map(is_exported, model.modules())):
+    if not found and any(map(_is_program, model.modules())):
         raise _unseen("an exported program")
     if not found:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Grad-CAM reads the right activation in the right way, or says why it can't."""
 
+import copy
 from collections import namedtuple
 
 import pytest
@@ -436,15 +437,22 @@ class Twice(nn.Module):
         ),
         (lambda: GradCam(torch.jit.trace(CONV, torch.rand(1, 3, 4, 4))), "traced or scripted"),
         (lambda: GradCam(ImageClassifier(torch.jit.script(CONV), [0] * 3, [1] * 3)), "traced or"),
-        (
-            lambda: GradCam(torch.export.export(CONV, (torch.rand(2, 3, 4, 4),)).module()),
-            "holds an exported program: give the module that it was made from",
-        ),
     ],
 )
 def test_what_can_not_be_read_gets_one_clear_sentence(make, words):
     with pytest.raises(ValueError, match=words):
         make().attribute(torch.rand(2, 3, 4, 4), target=1)
+
+
+def test_an_exported_program_and_its_copy_have_no_layers_to_read():
+    images = torch.rand(2, 3, 4, 4)
+    program = torch.export.export(CONV, (images,)).module()
+    for model in (program, copy.deepcopy(program), nn.Sequential(program)):
+        with pytest.raises(ValueError, match="holds an exported program: give the module that"):
+            GradCam(model).attribute(images, target=1)
+    kept = torch.fx.symbolic_trace(CONV)
+    wanted = GradCam(CONV).attribute(images, target=1)
+    torch.testing.assert_close(GradCam(kept).attribute(images, target=1), wanted)
 
 
 def test_one_refusal_is_one_sentence_however_the_model_is_wrapped():
