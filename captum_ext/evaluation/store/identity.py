@@ -70,6 +70,9 @@ _LONG = 200
 _WRITTEN_IN_PYTHON = 1 << 9
 
 
+_NEEDED = ("captum_ext", "captum", "torch", "torchvision", "torchmetrics", "numpy", "scipy", "PIL")
+
+
 class Identity:
     """Reads values into plain data by their content.
 
@@ -473,10 +476,19 @@ def _library_folders() -> tuple[Path, ...]:
 
 
 @functools.cache
+def _needed_folders() -> tuple[Path, ...]:
+    """Where this package lies, and what it needs: by links or PYTHONPATH also elsewhere.
+
+    Their versions are compared; read as a user's code, torch would take minutes.
+    """
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in _NEEDED]
+    return tuple(Path(file).resolve().parent for file in files if file)
+
+
+@functools.cache
 def _is_installed(file: str) -> bool:
-    own = Path(sys.modules["captum_ext"].__file__ or "").parent
     place = Path(file).resolve()
-    return any(place.is_relative_to(folder) for folder in (own, *_library_folders()))
+    return any(place.is_relative_to(f) for f in (*_needed_folders(), *_library_folders()))
 
 
 def _replaced_in(place: Any) -> list[tuple[str, FunctionType]]:

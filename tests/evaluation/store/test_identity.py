@@ -18,6 +18,7 @@ from captum_ext import ImageClassifier
 from captum_ext.attr import BlurIG, Configured
 from captum_ext.evaluation import evaluate
 from captum_ext.evaluation.settings import about
+from captum_ext.evaluation.store import identity
 from captum_ext.evaluation.store.folder import OtherRunError
 from captum_ext.evaluation.store.identity import Identity
 from captum_ext.metrics import Insertion, Localization
@@ -265,6 +266,14 @@ def test_what_replaces_a_part_of_a_library_is_part_of_it(place, name, monkeypatc
     assert content_of(parts()) != before
     monkeypatch.undo()
     assert content_of(parts()) == before
+
+
+def test_what_this_package_needs_is_no_users_code_wherever_it_lies(monkeypatch):
+    monkeypatch.setattr(identity, "_library_folders", lambda: ())
+    identity._is_installed.cache_clear()
+    found = [identity._is_library(one) for one in (nn.Linear, Saliency, BlurIG, pytest.Item)]
+    identity._is_installed.cache_clear()
+    assert found == [True, True, True, False]
 
 
 def test_a_model_that_holds_itself_is_read_once():
