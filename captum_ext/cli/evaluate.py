@@ -158,7 +158,7 @@ def _classes(model: nn.Module, data: Folder, answers: str) -> Classes:
             continue
         except CallError as error:
             # Perhaps it is the image: another may suit the model.
-            problem = error
+            problem = CallError(f"no image of {data.folder} suits the model; {name}: {error}")
             continue
         return Classes.of(model, n, answers)
     assert problem is not None, "a folder holds an image"

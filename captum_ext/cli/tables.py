@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from captum_ext._text import LINE, blocks, line, number, shortened
 from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.cost import shared_walk
 from captum_ext.evaluation.export import write_csv, write_parquet
+from captum_ext.evaluation.report.pages import PAGE
 from captum_ext.evaluation.report.sentences import (
     on_classes,
     on_few,
@@ -155,7 +157,7 @@ def claim(folder: Path) -> None:
     pages = folder / PAGES
     if pages.exists() and not pages.is_dir():
         raise ForeignFileError(f"{pages} is a file where a folder is to be: move it away.")
-    ResultFolder(pages).claim(file.name for file in pages.glob("*.html"))
+    ResultFolder(pages).claim(f.name for f in pages.glob("*") if re.fullmatch(PAGE, f.name))
 
 
 def names_of_files() -> list[str]:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from captum_ext.cli import main
+from captum_ext.cli.inputs import models
 from tests import processes
 
 ROOT = Path(__file__).parents[2]
@@ -130,10 +131,31 @@ def test_the_page_needs_nothing_from_elsewhere_and_repeats_the_command(folder):
 def test_a_page_of_the_users_is_never_written_over(folder, capsys):
     Path("out/report-pages").mkdir(parents=True)
     Path("out/report-pages/000001.html").write_text("mine")
+    Path("out/report-pages/mine.html").write_text("mine")
     assert "000001.html is no run's" in refused(capsys)
+    Path("out/report-pages/000001.html").unlink()
+    assert evaluate() == 0
+    assert Path("out/report-pages/mine.html").read_text() == "mine"
     shutil.rmtree("out/report-pages")
     Path("out/report-pages").write_text("mine")
     assert "is a file where a folder is to be" in refused(capsys)
+
+
+def test_a_folder_of_which_no_image_suits_the_model_names_one(folder, capsys):
+    lines = ["import torch", "class Nan(torch.nn.Module):", "    def forward(self, x):",
+             "        return torch.full((len(x), 4), torch.nan)",
+             "def made():", "    return Nan().eval()"]  # fmt: skip
+    Path("nan.py").write_text("\n".join(lines))
+    said = refused(capsys, "--model", "nan.py:made")
+    assert "no image of images suits the model; 4.png: --model gives nan" in said
+
+
+def test_what_can_not_be_fetched_is_told_in_the_commands_options(folder, capsys, monkeypatch):
+    def offline(*args, **kwargs):
+        raise ConnectionError("pass its path as `weights`.")
+
+    monkeypatch.setitem(models._MAKERS, "torchvision", offline)
+    assert "`weights` is --weights" in refused(capsys, "--model", "torchvision:resnet50")
 
 
 def test_a_file_name_can_not_change_the_page(folder):

@@ -95,7 +95,7 @@ def load_model(
         CallError: if there is no such model, factory or file, or the weights don't fit.
     """
     require_model(spec, weights)
-    with as_call_error(), _seeded():
+    with as_call_error(), _in_options(), _seeded():
         library, name = library_of(spec)
         chosen = None if weights == "random" else weights or "DEFAULT"
         if library:
@@ -127,6 +127,18 @@ def load_model(
         return (model if is_exported(model) else model.eval()).to(device)
     except Exception as error:
         raise CallError(f"--model can't be used on {device}: {_words(error)}.") from error
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Says of what can't be fetched how the arguments that it names are called here."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise CallError(
+            f"{error} On the command line `weights` is --weights, its None is --weights random, "
+            "and `name_or_model` is what follows the colon of --model."
+        ) from error
 
 
 @contextmanager

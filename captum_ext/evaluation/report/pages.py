@@ -12,6 +12,9 @@ from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.store.folder import ResultFolder
 from captum_ext.viz.player.page import write_held
 
+PAGE = r"\d{6,}\.html"
+"""How pages are called, by the images' positions."""
+
 
 def write_pages(
     found: Evaluation, names: Mapping[str, str], folder: Path, positions: Iterable[int]
