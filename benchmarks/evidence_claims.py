@@ -103,7 +103,7 @@ NOT_HERE = (
     (
         SANITY,
         "data randomization",
-        "by another script: see [sanity checks](metrics/sanity_checks.md)",
+        "on [a page of its own](metrics/data_randomization.md)",
     ),
 )
 """Source, claim, and why it cannot be tested here."""
