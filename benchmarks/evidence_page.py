@@ -69,7 +69,7 @@ def write(rows: Rows, into: Path) -> None:
 
 def page(found: dict) -> str:
     """The page, of what `summary` found."""
-    size = " and ".join(f"{own['n']} images of {name}" for name, own in found.items())
+    size = ", ".join(f"{own['n']} images of {name}" for name, own in found.items())
     one = " One network: what holds on it need not hold on another." * (len(found) == 1)
     first = next(iter(found.values()))
     told = "\n".join(f"- {words(name, own)}" for name, own in found.items())
