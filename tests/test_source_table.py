@@ -26,10 +26,10 @@ def test_each_command_runs_what_the_source_allows(table, monkeypatch, tmp_path):
     table.main(words)
     (cells,) = json.loads(file.read_text())["found"].values()
     assert set(cells["explain"]) == set(cells["evaluate"]) == {"grad-cam", "guided-backprop"}
-    assert "traced or scripted module: give the module" in cells["explain"]["grad-cam"]
+    assert "traced or scripted Sequential: give the module" in cells["explain"]["grad-cam"]
     # Layers of a traced module can't be told apart.
     assert set(cells["sanity"]) == {"ig", "grad-cam", "guided-backprop", "rise"}
-    assert "| 2 (1) | 2 (2) | none (3) |" in page.read_text()
+    assert "| 2 (1) | 2 (1) | none (2) |" in page.read_text()
     monkeypatch.setattr(table, "command", lambda *_: pytest.fail("a known cell was run"))
     before = page.read_text()
     table.main(words)
