@@ -60,7 +60,6 @@ class Reduced(nn.Module):
 )
 def test_autocast_inside_and_around_the_model_gives_one_map(name, half):
     inside = METHODS[name](Reduced(half)).attribute(IMAGES, target=1)
-    # Within another module too: a published preset asks an `ImageClassifier` for its units.
     bare = nn.Sequential(copy.deepcopy(MODEL))
     with torch.autocast("cpu", half):
         around = METHODS[name](bare).attribute(IMAGES, target=1)

@@ -433,6 +433,7 @@ def test_a_model_that_guided_backpropagation_does_not_suit_is_said(folder, capsy
 
 # Grad-CAM finds nothing for one of the random pictures; iGOS++ then begins at ones, and says so.
 @pytest.mark.filterwarnings("default:`start` has no positive credit")
+@pytest.mark.filterwarnings("default:nothing was deleted")
 def test_every_method_and_metric_works_in_the_command(folder):
     annotate([{"file": f"{k}.png", "boxes_xyxy": [[4, 4, 16, 12]]} for k in range(5)])
     assert evaluate(

@@ -109,5 +109,5 @@ def test_help_lists_what_is_registered(capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("rise, mymethod; or all") == 3
     assert "localization, mymetric" in printed
-    assert "hog, mysimilarity" in printed
+    assert "hog_spearman, mysimilarity" in printed
     assert f"of {', '.join(presets())}" in printed

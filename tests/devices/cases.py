@@ -33,6 +33,8 @@ TARGETS = [1, 2, 4]
 """For which Grad-CAM keeps something of each image."""
 LIGHT = (0.01, 0.01)
 """Regularizers under which masks delete: scores of the small model move by hundredths."""
+UNIT = 0.25
+"""The classifier's standard deviation, also where it stands inside another module."""
 METHODS = {
     "guided": lambda m: Configured(GuidedIG(m), n_steps=3),
     "blur": lambda m: Configured(BlurIG(m, 4.0), n_steps=3),
@@ -41,7 +43,9 @@ METHODS = {
     "igos": lambda m: Configured(IGOS(m, 8, *LIGHT), n_iter=2),
     "igos+": lambda m: Configured(IGOSPlus(m, 8, *LIGHT), n_iter=1),
     "igos++": lambda m: Configured(IGOSPlusPlus(m, 8, *LIGHT), n_iter=2, feature_mask=GROUPS),
-    "published": lambda m: Configured(IGOSPlusPlus.published(m, 8, *LIGHT), n_iter=1, n_steps=3),
+    "published": lambda m: Configured(
+        IGOSPlusPlus.published(m, 8, *LIGHT, unit=UNIT), n_iter=1, n_steps=3
+    ),
     "mask": lambda m: Configured(MeaningfulPerturbation(m, 8), n_iter=2),
     "rise": lambda m: Configured(RISE(m, 4), n_masks=9, perturbations_per_eval=4),
     "grad-cam": GradCam,
@@ -56,7 +60,9 @@ LONGER = {
     "igos": lambda m: Configured(IGOS(m, 8, *LIGHT), n_iter=3),
     "igos+": lambda m: Configured(IGOSPlus(m, 8, *LIGHT), n_iter=3),
     "igos++": lambda m: Configured(IGOSPlusPlus(m, 8, *LIGHT), n_iter=3, feature_mask=GROUPS),
-    "published": lambda m: Configured(IGOSPlusPlus.published(m, 8, *LIGHT), n_iter=3, n_steps=2),
+    "published": lambda m: Configured(
+        IGOSPlusPlus.published(m, 8, *LIGHT, unit=UNIT), n_iter=3, n_steps=2
+    ),
     "mask": lambda m: Configured(MeaningfulPerturbation(m, 8, *LIGHT), n_iter=8),
     "rise": lambda m: Configured(RISE(m, 4), n_masks=40, perturbations_per_eval=4),
 }

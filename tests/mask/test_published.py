@@ -30,6 +30,7 @@ def golden() -> dict[str, Tensor]:
 @pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
 def test_published_presets_equal_the_published_code(golden, weights, method, size, iterations):
     l1, tv = WEIGHTS[weights]
     preset = METHODS[method].published(

@@ -70,6 +70,7 @@ def write_report(
         ValueError: if a file of the user's stands where a page would.
 
     >>> from tempfile import TemporaryDirectory
+    >>> import torch
     >>> from captum.attr import Saliency
     >>> from torch import nn
     >>> from captum_ext.evaluation import evaluate

@@ -103,6 +103,8 @@ def test_the_notebooks_readings_are_far_from_zero_by_chance():
     assert SIMILARITIES["hog_spearman"](a, b).min() > 0.6
     for name in ("stretched_ssim", "hog_spearman"):
         assert SIMILARITIES[name](a, a) == pytest.approx(1)
+    noise = torch.randn(2, 1, 48, 48, generator=generator)
+    assert stretched(noise, -noise).max() < -0.9
 
 
 def test_the_preset_is_the_notebooks_and_takes_changes():

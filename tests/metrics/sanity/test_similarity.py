@@ -73,7 +73,7 @@ def test_hog_is_the_correlation_of_histograms(pair):
         assert float(made[i]) == pytest.approx(np.corrcoef(a, b)[0, 1])
 
 
-@pytest.mark.parametrize("name", SIMILARITIES)
+@pytest.mark.parametrize("name", [name for name in SIMILARITIES if name != "stretched_ssim"])
 def test_equal_maps_are_1_and_the_negative_map_tells_signed_from_absolute(name, pair):
     similarity = SIMILARITIES[name]
     torch.testing.assert_close(similarity(pair[0], pair[0]), torch.ones(3).double())
