@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -37,17 +37,23 @@ def matched_normal(parameter: Tensor, generator: torch.Generator) -> Tensor:
     return mean + std * torch.randn(values.shape, generator=generator, dtype=torch.float64)
 
 
-def drawn(model: nn.Module, name: str, seed: int, initialize: Initialize) -> Tensor:
-    """Fresh values of a parameter; the seed and its place in the model decide them.
+def drawn(
+    model: nn.Module, names: Sequence[str], seed: int, initialize: Initialize
+) -> dict[str, Tensor]:
+    """Fresh values of parameters; the seed and their places in the model decide them.
 
     Raises:
-        ValueError: if their shape is another, or the layer has no way to draw them.
+        ValueError: if a shape is another, or a layer has no way to draw them.
     """
     places = {key: place for place, (key, _) in enumerate(model.named_parameters())}
-    parameter = model.get_parameter(name)
     if initialize == "layer":
-        return _by_its_layer(model, name, stream(seed, _of_the_layer(places, name)))
-    fresh = initialize(parameter, stream(seed, places[name]))
+        return _by_their_layers(model, names, seed, places)
+    return {name: _by(initialize, model, name, stream(seed, places[name])) for name in names}
+
+
+def _by(initialize: Initializer, model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
+    parameter = model.get_parameter(name)
+    fresh = initialize(parameter, generator)
     if fresh.shape != parameter.shape:
         raise ValueError(
             f"`initialize` must keep the shape {tuple(parameter.shape)} of {name}, but gave "
@@ -56,16 +62,26 @@ def drawn(model: nn.Module, name: str, seed: int, initialize: Initialize) -> Ten
     return fresh
 
 
-def _of_the_layer(places: dict[str, int], name: str) -> int:
-    """The place of the layer's first parameter, so that all of them come from one reset."""
-    layer = name.rpartition(".")[0]
-    return next(place for key, place in places.items() if key.rpartition(".")[0] == layer)
+def _by_their_layers(
+    model: nn.Module, names: Sequence[str], seed: int, places: dict[str, int]
+) -> dict[str, Tensor]:
+    """All parameters of a layer come from one reset, at the place of its first parameter."""
+    first: dict[str, int] = {}
+    for name, place in places.items():
+        first.setdefault(name.rpartition(".")[0], place)
+    layers: dict[str, nn.Module] = {}
+    found = {}
+    for name in names:
+        path, _, own = name.rpartition(".")
+        if path not in layers:
+            layers[path] = _reset(model, name, stream(seed, first[path]))
+        found[name] = layers[path].get_parameter(own).detach()
+    return found
 
 
-def _by_its_layer(model: nn.Module, name: str, generator: torch.Generator) -> Tensor:
-    # A copy on the CPU: every device sees the same, and the layer's statistics stay.
-    path, _, own = name.rpartition(".")
-    fresh = copy.deepcopy(model.get_submodule(path)).cpu()
+def _reset(model: nn.Module, name: str, generator: torch.Generator) -> nn.Module:
+    """A copy of a parameter's layer, reset: on the CPU, where every device sees the same."""
+    fresh = copy.deepcopy(model.get_submodule(name.rpartition(".")[0])).cpu()
     reset = getattr(fresh, "reset_parameters", getattr(fresh, "_reset_parameters", None))
     if reset is None or ".parametrizations." in f".{name}":
         raise ValueError(
@@ -74,4 +90,4 @@ def _by_its_layer(model: nn.Module, name: str, generator: torch.Generator) -> Te
         )
     with seeded(generator.initial_seed(), torch.device("cpu")):
         reset()
-    return fresh.get_parameter(own).detach()
+    return fresh

@@ -38,8 +38,7 @@ def randomize(model: nn.Module, stage: Stage, seed: int, initialize: Initialize)
     every order and under every wrapper, whose prefix changes names, and layers of one shape
     differ.
     """
-    fresh = {name: drawn(model, name, seed, initialize) for name in stage.parameters}
-    for name, values in fresh.items():
+    for name, values in drawn(model, stage.parameters, seed, initialize).items():
         parameter = model.get_parameter(name)
         with torch.no_grad():
             parameter.copy_(moved(values, parameter.device, parameter.dtype))
