@@ -78,9 +78,14 @@ def path_maps(model: nn.Module, image: Tensor, target: int, how: Settings) -> Ma
         "IDGI over Blur IG": IDGI(blur),
     }
     maps = walk([*methods.values()], image, target=target, n_steps=how.steps)
-    aligned = PathAttribution(model, StraightLine(), aligned_contribution)
-    last = aligned.attribute(image, BLUR(image), target=target, n_steps=how.steps)
+    last = aligned_from_blur(model, image, target, how)
     return dict(zip(methods, maps, strict=True)) | {"aligned": last}
+
+
+def aligned_from_blur(model: nn.Module, image: Tensor, target: int, how: Settings) -> Tensor:
+    method = PathAttribution(model, StraightLine(), aligned_contribution)
+    found: Tensor = method.attribute(image, BLUR(image), target=target, n_steps=how.steps)
+    return found
 
 
 PATHS = (

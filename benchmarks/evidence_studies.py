@@ -7,11 +7,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
-from evidence_measure import BLUR, Example, Settings, line_methods, others, path_maps
+from evidence_measure import (
+    BLUR,
+    Example,
+    Settings,
+    aligned_from_blur,
+    line_methods,
+    others,
+    path_maps,
+)
 from evidence_scores import cleaned, information, measured, scored
 from rules import shared
 from torch import Tensor, nn
@@ -23,22 +30,11 @@ from captum_ext.attr import (
     AlignedContribution,
     BlurIG,
     IGOSPlusPlus,
-    MaskAttribution,
     MeaningfulPerturbation,
     PathAttribution,
     walk,
 )
-from captum_ext.mask import (
-    L1,
-    TV,
-    Backtracking,
-    BilateralTV,
-    InsertionTerm,
-    IntegratedGradient,
-    MaskGrid,
-    Noise,
-    fixed,
-)
+from captum_ext.mask import L1, TV, InsertionTerm, Noise, fixed
 from captum_ext.metrics import deletion_curve, insertion_curve
 from captum_ext.path import StraightLine, aligned_contribution
 
@@ -60,18 +56,11 @@ def ablations(model: nn.Module, image: Tensor, target: int, how: Settings) -> Na
     masks = [whole.grid.enlarge(run.masks[:, k], (image,))[0] for k in range(2)]
     yield "iGOS++, deletion mask", 1 - masks[0]
     yield "iGOS++, insertion mask", 1 - masks[1]
-    make = partial(reduced, model, whole)
-    smooth = (L1(1.0), BilateralTV(20.0))
-    less = {
-        "iGOS++, insertion alone": make((InsertionTerm((0,)),), smooth),
-        "iGOS++, no joint terms": make(whole.SETTINGS.terms[:2], smooth),
-        "iGOS++, no noise": make(whole.SETTINGS.terms, smooth, Noise(0.0)),
-        "iGOS++, plain TV": make(whole.SETTINGS.terms, (L1(1.0), TV(20.0))),
-    }
-    for name, method in less.items():
+    for name, pieces in less_than(whole).items():
+        method = with_pieces(model, whole, pieces)
         yield name, method.attribute(image, target=target, **iterations(how))
     runs = [
-        make(whole.SETTINGS.terms, smooth, step=fixed(rate)).optimize(
+        with_pieces(model, whole, {"step": fixed(rate)}).optimize(
             image, target=target, **iterations(how)
         )
         for rate in RATES
@@ -80,26 +69,20 @@ def ablations(model: nn.Module, image: Tensor, target: int, how: Settings) -> Na
     yield "iGOS++, fixed step", best.attributions
 
 
-def reduced(
-    model: nn.Module,
-    whole: IGOSPlusPlus,
-    terms: Any,
-    regularizers: Any,
-    noise: Noise | None = None,
-    step: Any = None,
-) -> MaskAttribution:
-    """iGOS++ with other pieces."""
-    return MaskAttribution(
-        model,
-        grid=MaskGrid(whole.grid.size),
-        terms=terms,
-        regularizers=regularizers,
-        direction=IntegratedGradient(),
-        step=step or Backtracking(),
-        noise=noise or Noise(0.2),
-        n_iter=whole.n_iter,
-        n_steps=whole.n_steps,
-    )
+def less_than(whole: IGOSPlusPlus) -> dict[str, dict[str, Any]]:
+    """The pieces of iGOS++ that each ablation changes, by their attributes."""
+    return {
+        "iGOS++, insertion alone": {"terms": (InsertionTerm((0,)),)},
+        "iGOS++, no joint terms": {"terms": whole.terms[:2]},
+        "iGOS++, no noise": {"noise": Noise(0.0)},
+        "iGOS++, plain TV": {"regularizers": (L1(1.0), TV(20.0))},
+    }
+
+
+def with_pieces(model: nn.Module, whole: IGOSPlusPlus, pieces: dict[str, Any]) -> IGOSPlusPlus:
+    method = IGOSPlusPlus(model, mask_size=whole.grid.size)
+    vars(method).update(pieces)
+    return method
 
 
 def smoothness(model: nn.Module, image: Tensor, target: int, how: Settings) -> Named:
@@ -225,8 +208,7 @@ def some(model: nn.Module, image: Tensor, target: int, how: Settings) -> Named:
     yield from zip(
         line, walk([*line.values()], image, target=target, n_steps=how.steps), strict=True
     )
-    method = PathAttribution(model, StraightLine(), aligned_contribution)
-    yield "aligned", method.attribute(image, BLUR(image), target=target, n_steps=how.steps)
+    yield "aligned", aligned_from_blur(model, image, target, how)
     known = others(model, image.shape[-1], how)
     for name in ("Grad-CAM", "I-GOS", "iGOS++", "edges"):
         yield name, known[name](image, target)
