@@ -12,6 +12,12 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+PLAYER = """
+const slider = document.getElementById('step');
+const until = async (name) => {
+  while (document.body.dataset.drawn !== name) await new Promise((done) => setTimeout(done, 10)); };
+"""
+"""Begins a script in the player: its slider, and a wait until a frame is drawn."""
 # Nothing is asked of the network.
 _QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
           "--disable-background-networking", "--disable-component-update", "--disable-sync",

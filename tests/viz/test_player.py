@@ -12,7 +12,7 @@ from captum_ext.curve import Constant, rank
 from captum_ext.curve.frames import even_counts
 from captum_ext.metrics import deletion_curve, insertion_curve
 from captum_ext.viz.player import Played, write_player
-from tests.browser import asked, needs_browser
+from tests.browser import PLAYER, asked, needs_browser
 
 N_STEPS = 5
 
@@ -90,9 +90,6 @@ def test_the_page_holds_the_steps_and_answers_of_the_curves(page, image, maps):
 
 
 READ = """
-const slider = document.getElementById('step');
-const until = async (name) => {
-  while (document.body.dataset.drawn !== name) await new Promise((done) => setTimeout(done, 10)); };
 await until('insertion_abs 0');
 const found = {};
 for (const [curve, order, step] of CASES) {
@@ -123,7 +120,7 @@ CASES = [
 def test_the_slider_shows_the_frames_that_were_asked_with_their_answers(
     page, image, maps, tmp_path
 ):
-    told = asked(page, READ.replace("CASES", json.dumps(CASES)), tmp_path)
+    told = asked(page, PLAYER + READ.replace("CASES", json.dumps(CASES)), tmp_path)
     assert told["share"] == "0 %"
     for curve, order, step in CASES:
         reduction = "abs_sum" if order else "sum"

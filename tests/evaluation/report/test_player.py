@@ -18,7 +18,7 @@ from captum_ext.evaluation.report.pictures import shown_positions
 from captum_ext.evaluation.report.player import Player, best_first, differing, still_shown
 from captum_ext.evaluation.store.folder import ForeignFileError
 from captum_ext.metrics import Deletion, Insertion, deletion_curve, insertion_curve
-from tests.browser import asked, needs_browser
+from tests.browser import PLAYER, asked, needs_browser
 
 N_STEPS = 4
 BLUR = GaussianBlur(5, 2.0)
@@ -98,9 +98,6 @@ def test_a_run_that_was_stopped_gives_the_same_pages(model, tmp_path):
 
 
 READ = """
-const slider = document.getElementById('step');
-const until = async (name) => {
-  while (document.body.dataset.drawn !== name) await new Promise((done) => setTimeout(done, 10)); };
 await until('insertion_abs 0');
 const found = {};
 for (const [curve, step] of [['insertion', 1], ['deletion', 3]]) {
@@ -120,7 +117,7 @@ answer(found);
 def test_the_slider_of_the_reports_page_shows_what_was_asked(model, reported, tmp_path):
     _, _, pages = reported
     position = max(pages)
-    told = asked(pages[position], READ, tmp_path)
+    told = asked(pages[position], PLAYER + READ, tmp_path)
     (image, target) = images(N)[position]
     maps = [
         kind(model).attribute(image[None], target=target) for kind in (Saliency, InputXGradient)
