@@ -16,7 +16,8 @@ from captum_ext._launch import is_first, launcher
 from captum_ext._text import printable, reason
 from captum_ext.classifier import classifier_of
 from captum_ext.cli.errors import CallError, as_call_error, say
-from captum_ext.cli.inputs.annotations import Annotations, read_annotations
+from captum_ext.cli.inputs.annotation import Annotations
+from captum_ext.cli.inputs.annotations import read_annotations
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
 from captum_ext.cli.inputs.labels import Classes, Label, from_csv, from_folders, target_of
 from captum_ext.cli.inputs.maps import Kept, register_maps, write_maps

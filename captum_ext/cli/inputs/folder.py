@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.inputs.annotations import Annotation
+from captum_ext.cli.inputs.annotation import Annotation
 from captum_ext.cli.inputs.labels import Label
 from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
 from captum_ext.cli.options import require_folder

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.inputs.annotations import Annotation, _decompressed, read_annotations
+from captum_ext.cli.inputs.annotation import Annotation
+from captum_ext.cli.inputs.annotations import read_annotations
+from captum_ext.cli.inputs.coco import _decompressed
 from captum_ext.cli.inputs.labels import Classes
 
 CLASSES = Classes(["ant", "bee", "cat", "dog"])

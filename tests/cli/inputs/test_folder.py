@@ -14,7 +14,7 @@ from torch import nn
 
 from captum_ext import ImageClassifier
 from captum_ext.cli.errors import CallError
-from captum_ext.cli.inputs.annotations import Annotation
+from captum_ext.cli.inputs.annotation import Annotation
 from captum_ext.cli.inputs.folder import Folder, assigned, images_of
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.evaluation import evaluate
