@@ -76,3 +76,10 @@ def test_selecting_and_sorting_walk_the_same_path(fraction, model, monkeypatch):
     monkeypatch.setattr("captum_ext.path.guided._MANY", 10**9)
     for one, points in zip(models, selected, strict=True):
         assert torch.equal(walk(path, one, inputs, 4), points)
+
+
+def test_examples_walk_the_same_path_in_blocks_and_together(model, images, monkeypatch):
+    together = walk(GuidedPath(), model, images, 4)
+    monkeypatch.setattr("captum_ext.path.guided._IN_CACHE", 1)
+    assert len(images) > 1
+    assert torch.equal(walk(GuidedPath(), model, images, 4), together)
