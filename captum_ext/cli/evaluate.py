@@ -31,7 +31,7 @@ from captum_ext.cli.tables import as_text, claim, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
 from captum_ext.evaluation.processes import own_device, process_group
-from captum_ext.evaluation.store.database import OtherRunError
+from captum_ext.evaluation.store.folder import OtherRunError
 from captum_ext.registry import METHODS, PRESETS
 
 

@@ -23,7 +23,7 @@ from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
 from captum_ext.evaluation.readings import Filling, as_one, unpack
 from captum_ext.evaluation.settings import protocol_of
-from captum_ext.evaluation.store.database import Piece, Result, Seen
+from captum_ext.evaluation.store.rows import Piece, Result, Seen
 from captum_ext.metrics.base.compare import (
     SMALLEST,
     Difference,

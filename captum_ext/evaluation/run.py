@@ -53,7 +53,8 @@ from captum_ext.evaluation.readings import (
 from captum_ext.evaluation.report.player import Player, still_shown
 from captum_ext.evaluation.result import COSTS, Evaluation
 from captum_ext.evaluation.settings import about, check
-from captum_ext.evaluation.store.database import Piece, Result, Seen, Store, opened
+from captum_ext.evaluation.store.database import Store, opened
+from captum_ext.evaluation.store.rows import Piece, Result, Seen
 from captum_ext.metrics.base.asked_once import asked_once
 from captum_ext.metrics.perturbation.perturb import READINGS
 from captum_ext.metrics.sanity.impostors import Impostor

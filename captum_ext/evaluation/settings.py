@@ -28,7 +28,7 @@ from captum_ext.attr.configured import unwrapped
 from captum_ext.classifier import is_exported
 from captum_ext.evaluation.data.examples import Data, count
 from captum_ext.evaluation.data.screening import device_of
-from captum_ext.evaluation.store.database import About
+from captum_ext.evaluation.store.about import About
 from captum_ext.evaluation.store.identity import Identity, digest_of_source, version_of
 
 _OFFERED = {"inputs", "target", "self"}

@@ -14,7 +14,7 @@ from captum_ext.curve import GaussianBlur
 from captum_ext.curve.bases import BaseLike, absent_of
 from captum_ext.evaluation.data.given import Given
 from captum_ext.evaluation.readings import State, fill
-from captum_ext.evaluation.store.database import Piece
+from captum_ext.evaluation.store.rows import Piece
 from captum_ext.metrics import Deletion, Insertion
 from captum_ext.metrics.base.curve_metric import CurveMetric
 from captum_ext.metrics.perturbation.perturb import Perturbation, describe

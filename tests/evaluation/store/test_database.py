@@ -10,7 +10,8 @@ from captum.attr import Saliency
 from captum_ext.evaluation import evaluate
 from captum_ext.evaluation.export import plain
 from captum_ext.evaluation.readings import pack, unpack
-from captum_ext.evaluation.store.database import About, opened
+from captum_ext.evaluation.store.about import About
+from captum_ext.evaluation.store.database import opened
 from tests.evaluation.conftest import data, methods, metrics, without_time
 
 
