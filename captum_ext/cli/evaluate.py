@@ -25,7 +25,8 @@ from captum_ext.cli.inputs.methods import made_for, require_maps
 from captum_ext.cli.inputs.models import model_of, name_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
-from captum_ext.cli.options import SCORE, Evaluate, file_of, names_in
+from captum_ext.cli.inputs.words import file_of, names_in
+from captum_ext.cli.options import SCORE, Evaluate
 from captum_ext.cli.output import Progress, finish, is_ours, maps_file, shown, shown_command
 from captum_ext.cli.tables import as_text, claim, writers
 from captum_ext.evaluation import Evaluation, evaluate

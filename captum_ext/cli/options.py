@@ -8,13 +8,22 @@ too (masks of RISE, the smallest difference that counts) is compared with it by 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.inputs.words import (
+    LITE,
+    library_of,
+    loads_a_file,
+    names_in,
+    require_folder,
+    require_model,
+    require_picture,
+    require_readable,
+)
 from captum_ext.cli.output import (
     ANIMATION,
     PAGE,
@@ -35,11 +44,8 @@ from captum_ext.registry import (
     presets,
 )
 
-DEFAULT_MODEL = "efficientnet_lite0"
-LITE = {DEFAULT_MODEL: 0, "lite0": 0, "lite1": 1, "lite2": 2}
+DEFAULT_MODEL = next(iter(LITE))
 ACTIVATIONS = ("softmax", "sigmoid", "none")
-LIBRARIES = ("torchvision", "timm", "hf")
-"""Where networks have names: ``LIBRARY:NAME``."""
 PROBABILITY, SCORE = ANSWERS = ("probability", "score")
 """What a model's numbers are."""
 PRECISIONS = ("float32", "bf16")
@@ -174,7 +180,7 @@ class Settings:
                 raise CallError(f"--methods names the file {file}, which does not exist.")
         require_model(self.model, self.weights)
         if self.classes is not None:
-            _require_readable("--classes", self.classes)
+            require_readable("--classes", self.classes)
         if loads_a_file(self.model) and (self.num_classes or self.activation) is not None:
             raise CallError(
                 "--num-classes and --activation are for a library's network: the factory of "
@@ -419,9 +425,9 @@ class Evaluate(Settings):
         require_folder(self.images)
         for option, file in (("--labels", self.labels), ("--annotations", self.annotations)):
             if file is not None and not file.is_dir():
-                _require_readable(option, file)
+                require_readable(option, file)
         for file in self.map_files.values():
-            _require_readable("--maps", file)
+            require_readable("--maps", file)
 
     @property
     def map_files(self) -> dict[str, Path]:
@@ -524,94 +530,6 @@ def add_command(commands: Any, kind: type[Settings]) -> None:
             name = f"--{one.name.replace('_', '-')}"
         sub.add_argument(name, help=told() if callable(told) else told, **how)
     sub.set_defaults(kind=kind)
-
-
-def names_in(option: str, text: str) -> list[str]:
-    """The words of a list separated by commas.
-
-    Raises:
-        CallError: if there is none, or one of them twice.
-
-    >>> names_in("--methods", "ig, rise")
-    ['ig', 'rise']
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise CallError(f"{option} is a list separated by commas, but names nothing.")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise CallError(f"{option} names {twice!r} twice.")
-    return names
-
-
-def require_picture(file: Path) -> None:
-    """Raises CallError if there is nothing at the path of an image."""
-    try:
-        file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise CallError(f"IMAGE {file} does not exist or is not a file.") from None
-    except OSError:
-        # What else is wrong is said where the file is read.
-        return
-
-
-def require_folder(folder: Path) -> None:
-    """Raises CallError if there is no folder of images."""
-    if not folder.is_dir():
-        raise CallError(f"IMAGES {folder} is not a folder.")
-
-
-def _require_readable(option: str, file: Path) -> None:
-    try:
-        file.open("rb").close()
-    except OSError as error:
-        raise CallError(f"{option} {file} can't be read: {error}.") from error
-
-
-def loads_a_file(spec: str) -> bool:
-    """Whether a model comes from a user's file, which may register names."""
-    return ":" in spec and not library_of(spec)[0]
-
-
-def file_of(spec: str) -> str | None:
-    """The user's file that a model comes from; None where there is none.
-
-    >>> file_of("mine.py:net"), file_of("timm:resnet18")
-    ('mine.py', None)
-    """
-    return spec.rpartition(":")[0] if loads_a_file(spec) else None
-
-
-def library_of(spec: str) -> tuple[str, str]:
-    """The library that a model is of, and its name there; "" and the model for any other.
-
-    >>> library_of("timm:resnet18"), library_of("mine.py:net")
-    (('timm', 'resnet18'), ('', 'mine.py:net'))
-    """
-    library, colon, name = spec.partition(":")
-    return (library, name) if colon and library in LIBRARIES else ("", spec)
-
-
-def require_model(spec: str, weights: str | None) -> None:
-    """Raises CallError for what ``--model`` and ``--weights`` can't mean."""
-    library, name = library_of(spec)
-    if library == "torchvision" and name:
-        return
-    if not (name if library else loads_a_file(spec) or spec in LITE):
-        raise CallError(
-            f"--model is {', '.join([*LITE][1:])}, {', '.join(f'{one}:NAME' for one in LIBRARIES)} "
-            f"or path/to/file.py:factory, but got {spec!r}."
-        )
-    file = file_of(spec)
-    if file is not None and not os.path.isfile(file):
-        raise CallError(f"--model names the file {file}, which does not exist.")
-    if weights == "random" and loads_a_file(spec):
-        raise CallError(
-            "--weights random is for a network of --model that has a name, such as "
-            "torchvision:NAME: leave it out, or give a FILE."
-        )
-    if weights not in (None, "random") and not os.path.isfile(weights):
-        raise CallError(f"--weights is a file with a state dict, but {weights} does not exist.")
 
 
 def _check_numbers(settings: Settings) -> None:

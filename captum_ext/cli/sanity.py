@@ -20,7 +20,8 @@ from captum_ext.cli.inputs.methods import configured, is_mask_method, made_for, 
 from captum_ext.cli.inputs.models import model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
-from captum_ext.cli.options import Sanity, names_in
+from captum_ext.cli.inputs.words import names_in
+from captum_ext.cli.options import Sanity
 from captum_ext.cli.output import (
     finish,
     is_ours,

@@ -19,7 +19,7 @@ from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotation import Annotation
 from captum_ext.cli.inputs.labels import Label
 from captum_ext.cli.inputs.pictures import SUFFIXES, PictureError, Reader
-from captum_ext.cli.options import require_folder
+from captum_ext.cli.inputs.words import require_folder
 from captum_ext.evaluation.store.folder import ForeignFileError, ResultFolder
 
 # Suffixes of pictures that a folder may hold beside those that are read.

@@ -18,7 +18,8 @@ from captum_ext.attr.configured import accepted, unwrapped
 from captum_ext.cli.errors import CallError, WorkError, say
 from captum_ext.cli.inputs.placement import placed, require_placed
 from captum_ext.cli.inputs.python_files import factory_in, module_of
-from captum_ext.cli.options import Settings, library_of
+from captum_ext.cli.inputs.words import library_of
+from captum_ext.cli.options import Settings
 from captum_ext.registry import METHODS, Method, is_impostor
 
 

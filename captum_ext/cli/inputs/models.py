@@ -26,15 +26,8 @@ from captum_ext.classifier import (
 )
 from captum_ext.cli.errors import CallError, as_call_error
 from captum_ext.cli.inputs.python_files import factory_in, module_of
-from captum_ext.cli.options import (
-    LITE,
-    PROBABILITY,
-    SCORE,
-    Settings,
-    library_of,
-    loads_a_file,
-    require_model,
-)
+from captum_ext.cli.inputs.words import LITE, library_of, loads_a_file, require_model
+from captum_ext.cli.options import PROBABILITY, SCORE, Settings
 
 _MAKERS: dict[str, Callable[..., ImageClassifier]] = {
     "torchvision": ImageClassifier.from_torchvision,
