@@ -128,22 +128,7 @@ def _data(settings: Evaluate, model: nn.Module) -> tuple[Folder, list[str]]:
         files = [files[k * len(files) // settings.limit] for k in range(settings.limit)]
     for note in notes:
         say(note)
-    found = Folder(folder, files, labels, known, reader)
-    if settings.save_maps or settings.map_files:
-        _require_one(found)
-    return found, notes
-
-
-def _require_one(data: Folder) -> None:
-    """Raises CallError for an image of several classes, each of which has a map of its own."""
-    for name in data.files:
-        label = data.target(name)
-        if isinstance(label, tuple):
-            where = "--labels" if name in data.labels else "--annotations"
-            raise CallError(
-                f"--save-maps and --maps have one map of an image, but {where} gives {name!r} the "
-                f"classes {', '.join(map(str, label))}."
-            )
+    return Folder(folder, files, labels, known, reader), notes
 
 
 def _classes(model: nn.Module, data: Folder, answers: str) -> Classes:
@@ -244,18 +229,23 @@ def _sanity_of(file: Path) -> dict[str, Any] | None:
 
 
 def _kept(settings: Evaluate, found: Evaluation, kept: Kept) -> dict[Path, Any]:
-    """What writes the maps of each method, of the images of which it gave one."""
+    """What writes the maps of each method, of the images and classes of which it gave one."""
     assert settings.save_maps is not None
     lost = {(r["example"], r["method"]) for r in found.excluded if r["metric"] is None}
 
     def write(method: str, file: Path) -> None:
         names = {one.position: found.name_of(one.position) for one in found.kept}
-        rows = [one for one in found.kept if (names[one.position], method) not in lost]
+        rows = [
+            (one.position, target)
+            for one in found.kept
+            if (names[one.position], method) not in lost
+            for target, _ in one.pairs
+        ]
         write_maps(
             file,
-            [kept.of(one.position, method) for one in rows],
-            [names[one.position] for one in rows],
-            [one.pairs[0][0] for one in rows],
+            [kept.of(position, method, target) for position, target in rows],
+            [names[position] for position, _ in rows],
+            [target for _, target in rows],
             {"method": method, "how": found.settings["methods"][method], **_shared(found)},
         )
 

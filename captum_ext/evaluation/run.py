@@ -50,7 +50,7 @@ from captum_ext.evaluation.readings import (
     read,
     unpack,
 )
-from captum_ext.evaluation.report.player import Player, still_shown
+from captum_ext.evaluation.report.player import Player, joined, still_shown
 from captum_ext.evaluation.result import COSTS, Evaluation
 from captum_ext.evaluation.settings import about, check
 from captum_ext.evaluation.store.database import Store, opened
@@ -63,8 +63,8 @@ from captum_ext.viz.thumbnails import map_thumbnail, strung, thumbnail
 UNLABELED = ("predict", "skip")
 SCORE = "score"
 NO_MEAN = "it has no mean over an image's classes"
-Keep = Callable[[int, str, Any], Any]
-"""Is given an example's position, a method's name and the map."""
+Keep = Callable[[int, str, Any, "int | None"], Any]
+"""Is given an example's position, a method's name, the map and the class that it explains."""
 Progress = Callable[[str, int, int], Any]
 """Is told what begins, how many maps are done, and of how many (0: unknown)."""
 
@@ -144,9 +144,9 @@ def evaluate(
             and the report shows it.
         progress: is told of every group of a method: its name, how many maps of all images are
             done, excluded images among them, and of how many (0: unknown).
-        keep: is given the position, the method's name and the map of every example (of several
-            classes each, in their order) before its result is stored; in a run that goes on, of
-            those alone that are still to be made.
+        keep: is given the position, the method's name, the map and the class that it explains
+            (None: the only score) of every example, of several classes each, before its result is
+            stored; in a run that goes on, of those alone that are still to be made.
 
     Raises:
         ValueError, TypeError: if an argument doesn't fit, an example has several classes and the
@@ -303,6 +303,9 @@ def _work(
             tell(name, n_done, n_maps)
             job.pieces[:] = _pieces(job, screened) if name == lacking[0] else []
             found = _results(job, name, screened)
+            job.pieces[:] = joined(
+                job.pieces, {one.example.position: len(one.pairs) for one in screened}
+            )
             store.add(number, name, seen, found, job.pieces)
             job.lacking.remove(name)
             n_done += len(group)
@@ -323,11 +326,11 @@ def _thin(job: _Job, store: Store, finished: set[tuple[int, str]], batch_size: i
 
 
 def _pieces(job: _Job, screened: list[Screened]) -> list[Piece]:
-    """The images that may have a page of their own, of one class each."""
+    """The images that may have a page of their own."""
     found = [
         _drawn(partial(job.player.image, one.example.position, one.given))
         for one in screened
-        if job.player and one.given and one.reason is None and len(one.classes) <= 1
+        if job.player and one.given and one.reason is None
     ]
     return [piece for piece in found if piece is not None]
 
@@ -512,7 +515,7 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
         "masks": one.regions[0][None] if one.regions else None,
     }
     if job.keep is not None:
-        job.keep(one.example.position, name, credit)
+        job.keep(one.example.position, name, credit, one.target)
     states, reasons = {}, {}
     for key, metric in job.metrics.items():
         if len(one.classes) > 1 and not getattr(metric, "averages_rows", False):
@@ -526,7 +529,7 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
             stop_unless_its_own(error, f"{key} of {name} of example {one.example.position}")
             reasons[key] = reason(error)
     least = NOTHING if isinstance(unwrapped(job.methods[name])[0], MaskAttribution) else 0.0
-    if job.player and one.given.bare and len(one.classes) <= 1:
+    if job.player and one.given.bare:
         where, image = (one.example.position, name), one.given.inputs[0]
         piece = _drawn(partial(job.player.map, *where, image, maps[0], states, least))
         job.pieces.extend([] if piece is None else [piece])

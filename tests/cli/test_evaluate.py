@@ -320,8 +320,6 @@ def test_labels_of_several_classes_are_scored_each_and_refused_under_a_softmax(f
     before = scores()
     assert evaluate(*options) == 0
     assert scores() == before
-    said = refused(capsys, *options, "--save-maps", "maps", out="other")
-    assert "one map of an image, but --labels gives '0.png' the classes 0, 2" in said
     boxes = [("0.png", "cat", [0, 0, 9, 9]), ("0.png", "ant", [9, 9, 20, 20])]
     entries = [{"file": f, "class": c, "boxes_xyxy": [b]} for f, c, b in boxes]
     Path("a.json").write_text(json.dumps({"images": entries}))
@@ -330,8 +328,9 @@ def test_labels_of_several_classes_are_scored_each_and_refused_under_a_softmax(f
     assert evaluate(*told, out="boxes") == 0
     assert "1 images have 2 labels, each" in (printed := capsys.readouterr().out)
     assert "stands for all" not in printed
-    said = refused(capsys, *told, "--save-maps", "maps", out="third")
-    assert "but --annotations gives '0.png' the classes 0, 2" in said
+    np.savez("m.npz", maps=np.ones((1, 1, 8, 8)), names=["0.png"])
+    said = refused(capsys, *told, "--maps", "m.npz", out="third")
+    assert "of '0.png', which are 0, 2 by --annotations, but has one that says no class" in said
 
 
 def test_only_correctly_classified_images_are_kept_unless_asked(folder):

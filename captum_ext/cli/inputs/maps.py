@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ from captum_ext.evaluation.settings import versions
 from captum_ext.registry import METHODS, Method
 
 _UNLABELED = -1
+_ByClass: TypeAlias = "dict[int | None, Tensor]"
+"""Maps (C, H, W) of an image, by the class that each explains; None where that is not known."""
+_Held: TypeAlias = dict[str, _ByClass]
+"""What a file holds, by image."""
 
 
 def write_maps(
@@ -39,7 +43,7 @@ def write_maps(
     Args:
         file: a ``.npz``; its folder is made.
         maps: of each image, (C, H, W).
-        names: of the images.
+        names: of the images; one of several classes has a map for each.
         targets: the class that each map explains.
         settings: how the maps were made.
 
@@ -73,20 +77,22 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, position: int, method: str, credit: Tensor) -> None:
-        """Keeps the map of an example."""
+    def __call__(self, position: int, method: str, credit: Tensor, target: int | None) -> None:
+        """Keeps the map of a class of an example."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self._file(position, method)) as temporary, temporary.open("wb") as stream:
+        file = self._file(position, method, target)
+        with whole_file(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, credit.detach().float().cpu().numpy())
 
-    def of(self, position: int, method: str) -> Tensor:
-        """The map of an example.
+    def of(self, position: int, method: str, target: int | None) -> Tensor:
+        """The map of a class of an example.
 
         Raises:
             ValueError: if it isn't there any more.
         """
         try:
-            return torch.from_numpy(np.load(self._file(position, method), allow_pickle=False))
+            file = self._file(position, method, target)
+            return torch.from_numpy(np.load(file, allow_pickle=False))
         except OSError as error:
             raise ValueError(
                 "a map that the run kept has gone: give --restart, which makes all anew"
@@ -95,14 +101,15 @@ class Kept:
     def clear(self) -> None:
         """Removes the maps of an earlier run, and nothing else that may stand there."""
         for file in [*self.folder.glob("*.npy")]:
-            if re.match(r"\d+-", file.name):
+            if re.match(r"\d+(\.\d+)?-", file.name):
                 file.unlink(missing_ok=True)
         with suppress(OSError):
             # Something else stands there, or nothing ever did.
             self.folder.rmdir()
 
-    def _file(self, position: int, method: str) -> Path:
-        return self.folder / f"{position}-{maps_file(Path(), method).stem}.npy"
+    def _file(self, position: int, method: str, target: int | None) -> Path:
+        of = "" if target is None else f".{target}"
+        return self.folder / f"{position}{of}-{maps_file(Path(), method).stem}.npy"
 
 
 def register_maps(files: Mapping[str, Path], data: Folder) -> None:
@@ -114,6 +121,8 @@ def register_maps(files: Mapping[str, Path], data: Folder) -> None:
     if not files:
         return
     held = {name: _read(file) for name, file in files.items()}
+    for name, one in held.items():
+        _require_classes(files[name], one, data)
     images: dict[str, tuple[str, Tensor]] = {}
     for k, name in enumerate(data.files):
         try:
@@ -126,73 +135,96 @@ def register_maps(files: Mapping[str, Path], data: Folder) -> None:
         METHODS.add(method, Method(method, _Maker(_matched(file, one, images))))
 
 
-@dataclass(frozen=True)
-class _Held:
-    """What a file holds: maps (C, H, W) by image, and the class that each explains."""
+def _require_classes(file: Path, held: _Held, data: Folder) -> None:
+    """Raises CallError for an image of several classes of which the file has not each one's map."""
+    for name in data.files:
+        label, own = data.target(name), held.get(printable(name), {})
+        if isinstance(label, tuple) and own and not {*label} <= {*own}:
+            where = "--labels" if name in data.labels else "--annotations"
+            has = "one that says no class" if None in own else f"of {_classes(own)} alone"
+            raise CallError(
+                f"--maps {file} needs a map of each class of {name!r}, which are {_classes(label)} "
+                f"by {where}, but has {has}: name the image for each map, and its class in "
+                '"targets".'
+            )
 
-    maps: dict[str, Tensor]
-    targets: dict[str, int]
+
+def _classes(numbers: Iterable[int | None]) -> str:
+    return ", ".join(map(str, sorted(k for k in numbers if k is not None)))
 
 
 def _read(file: Path) -> _Held:
     try:
-        with np.load(file, allow_pickle=False) as held:
-            maps, names = np.asarray(held["maps"]), [str(name) for name in held["names"].tolist()]
-            targets = held["targets"].tolist() if "targets" in held else [_UNLABELED] * len(names)
+        with np.load(file, allow_pickle=False) as kept:
+            maps, names = np.asarray(kept["maps"]), [str(name) for name in kept["names"].tolist()]
+            unlabeled = np.full(len(names), _UNLABELED)
+            targets = np.asarray(kept["targets"]) if "targets" in kept else unlabeled
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise CallError(
             f'--maps {file} is no .npz with "maps" (N, C, H, W) and "names" (N): {reason(error)}'
         ) from error
-    if maps.ndim != 4 or len(maps) != len(names) or len(targets) != len(names):
+    if targets.shape != (len(names),) or targets.dtype.kind not in "iu":
+        raise CallError(
+            f'--maps {file} needs a whole number for each name in "targets", the class of its map, '
+            f"but has {targets.dtype} of shape {targets.shape} for {len(names)} names."
+        )
+    if maps.ndim != 4 or len(maps) != len(names):
         raise CallError(
             f"--maps {file} needs maps of shape (N, C or 1, H, W), and N names, but has "
             f"{maps.shape} and {len(names)} names."
         )
     if maps.dtype.kind not in "fiu" or not np.isfinite(maps).all():
         raise CallError(f"--maps {file} holds nan, infinite values, or no numbers.")
-    if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CallError(f"--maps {file} names {twice!r} twice.")
+    held: _Held = {}
     tensors = torch.from_numpy(maps.astype(np.float32))
-    known = {n: int(t) for n, t in zip(names, targets, strict=True) if t != _UNLABELED}
-    return _Held(dict(zip(names, tensors, strict=True)), known)
+    for name, target, one in zip(names, targets.tolist(), tensors, strict=True):
+        own, known = held.setdefault(name, {}), None if target == _UNLABELED else target
+        if own and (known in own or None in (known, *own)):
+            of = "" if known is None else f" of class {known}"
+            raise CallError(
+                f"--maps {file} names {name!r} twice{of}: several maps of an image are of several "
+                'classes, each in "targets".'
+            )
+        own[known] = one
+    return held
 
 
 def _matched(
     file: str, held: _Held, images: Mapping[str, tuple[str, Tensor]]
-) -> dict[str, tuple[Tensor, int | None]]:
-    """The map, and the class that it explains, of each image by its content."""
-    missing = [name for name in images if name not in held.maps]
+) -> dict[str, _ByClass]:
+    """The maps of each image by its content, of the size and channels of the image."""
+    missing = [name for name in images if name not in held]
     if missing:
         raise CallError(
             f"--maps {file} has no map of {len(missing)} of {len(images)} images, such as "
-            f"{missing[0]!r}; it names {next(iter(held.maps), 'none')!r}: names are paths relative "
+            f"{missing[0]!r}; it names {next(iter(held), 'none')!r}: names are paths relative "
             "to IMAGES."
         )
-    others = len(held.maps) - len(images)
+    others = sum(map(len, held.values())) - sum(len(held[name]) for name in images)
     if others:
         say(f"--maps {file}: {others} maps of other images are left out")
-    found: dict[str, tuple[Tensor, int | None]] = {}
+    found: dict[str, _ByClass] = {}
     for name, (content, image) in images.items():
-        credit = held.maps[name]
-        if credit.shape[1:] != image.shape[1:] or credit.shape[0] not in (1, image.shape[0]):
-            raise CallError(
-                f"--maps {file}: the map of {name!r} has shape {tuple(credit.shape)}, but the "
-                f"model sees {tuple(image.shape)}: one channel or as many, of that size."
-            )
-        # Shared out, so that sums over channels are the map's own.
-        whole = (credit / (image.shape[0] / credit.shape[0])).expand_as(image)
-        before = found.setdefault(content, (whole, held.targets.get(name)))
-        if not torch.equal(before[0], whole):
-            raise CallError(
-                f"--maps {file} has another map for {name!r} than for an image of the same pixels."
-            )
+        by_class = found.setdefault(content, {})
+        for target, credit in held[name].items():
+            if credit.shape[1:] != image.shape[1:] or credit.shape[0] not in (1, image.shape[0]):
+                raise CallError(
+                    f"--maps {file}: the map of {name!r} has shape {tuple(credit.shape)}, but the "
+                    f"model sees {tuple(image.shape)}: one channel or as many, of that size."
+                )
+            # Shared out, so that sums over channels are the map's own.
+            whole = (credit / (image.shape[0] / credit.shape[0])).expand_as(image)
+            if not torch.equal(by_class.setdefault(target, whole), whole):
+                raise CallError(
+                    f"--maps {file} has another map for {name!r} than for an image of the same "
+                    "pixels."
+                )
     return found
 
 
 @dataclass(frozen=True)
 class _Maker:
-    maps: dict[str, tuple[Tensor, int | None]]
+    maps: dict[str, _ByClass]
 
     def __call__(self, model: Any) -> Attribution:
         return Given(model, self.maps)
@@ -203,10 +235,11 @@ class Given(Attribution):
 
     Args:
         forward_func: is never asked.
-        maps: by content the map, (C, H, W), and the class that it explains, if that is known.
+        maps: by content the maps, (C, H, W), by the class that each explains, None if that is not
+            known.
     """
 
-    def __init__(self, forward_func: Any, maps: dict[str, tuple[Tensor, int | None]]) -> None:
+    def __init__(self, forward_func: Any, maps: dict[str, _ByClass]) -> None:
         super().__init__(forward_func)
         self.maps = maps
 
@@ -214,16 +247,23 @@ class Given(Attribution):
         """The maps of the images.
 
         Raises:
-            ValueError: if one of them explains another class than ``target``.
+            ValueError: if an image has no map of the class in ``target``, or, of no ``target``,
+                several.
         """
         wanted = torch.as_tensor(_UNLABELED if target is None else target).expand(len(inputs))
-        found = []
-        for one, asked in zip(inputs, wanted.tolist(), strict=True):
-            credit, target_of_it = self.maps[_content(one)]
-            if target_of_it is not None and _UNLABELED != asked != target_of_it:
-                raise ValueError(f"its map explains class {target_of_it}, not {asked}")
-            found.append(credit)
-        return torch.stack(found).to(inputs)
+        pairs = zip(inputs, wanted.tolist(), strict=True)
+        return torch.stack([_of_class(self.maps[_content(x)], k) for x, k in pairs]).to(inputs)
+
+
+def _of_class(maps: _ByClass, asked: int) -> Tensor:
+    """The map of the class that is asked, or the only one where it or the question says none."""
+    if asked in maps:
+        return maps[asked]
+    if None in maps or (asked == _UNLABELED and len(maps) == 1):
+        return maps.get(None, next(iter(maps.values())))
+    told = "its map explains class" if len(maps) == 1 else "its maps explain the classes"
+    not_of = "one score" if asked == _UNLABELED else asked
+    raise ValueError(f"{told} {_classes(maps)}, not {not_of}")
 
 
 def _content(image: Tensor) -> str:

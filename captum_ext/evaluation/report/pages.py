@@ -10,6 +10,7 @@ from typing import Any
 from captum_ext.evaluation.report.player import Player
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.store.folder import ResultFolder
+from captum_ext.evaluation.store.rows import Seen
 from captum_ext.viz.player.page import write_held
 
 PAGE = r"\d{6,}\.html"
@@ -52,8 +53,17 @@ def write_pages(
 
 
 def _maps(found: Evaluation, names: Mapping[str, str], position: int) -> list[dict[str, Any]]:
-    kept = {m: found.pieces.get((position, m)) for m in found.methods}
-    return [{**json.loads(one.held), "label": names[m]} for m, one in kept.items() if one]
+    """The maps as they are shown: class by class every method's."""
+    pairs = _example(found, position).pairs
+    kept = {
+        m: json.loads(one.held) for m in found.methods if (one := found.pieces.get((position, m)))
+    }
+    several = len(pairs) > 1
+    return [
+        {**held[k], "label": names[m], "of": _called(found, pair) if several else ""}
+        for k, pair in enumerate(pairs)
+        for m, held in kept.items()
+    ]
 
 
 def _missing(found: Evaluation, names: Mapping[str, str], position: int) -> list[str]:
@@ -68,10 +78,22 @@ def _missing(found: Evaluation, names: Mapping[str, str], position: int) -> list
 
 
 def _heading(found: Evaluation, position: int) -> str:
-    (one,) = [one for one in found.kept if one.position == position]
-    ((target, p),) = one.pairs
-    if target is None or found.answers != "probability":
-        return f"this output for {found.name_of(position)}"
+    pairs, name = _example(found, position).pairs, found.name_of(position)
+    if len(pairs) > 1:
+        return f"these {len(pairs)} classes in {name}"
+    if pairs[0][0] is None or found.answers != "probability":
+        return f"this output for {name}"
+    return f"{_called(found, pairs[0])} in {name}"
+
+
+def _called(found: Evaluation, pair: tuple[int | None, float | None]) -> str:
+    """A class by name, with what the model gives it."""
+    target, p = pair
+    assert target is not None, "a class of several"
     named = found.class_names.get(target, f"class {target}")
-    likely = "" if p is None else f" (p = {p:.3f})"
-    return f"{named}{likely} in {found.name_of(position)}"
+    return named if p is None else f"{named} (p = {p:.3f})"
+
+
+def _example(found: Evaluation, position: int) -> Seen:
+    (one,) = [one for one in found.kept if one.position == position]
+    return one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -104,7 +105,7 @@ class Player:
         played = Played(method, credit, curves, least)
         held = held_map(played, image, suffixes_of([curves]), self._how("insertion").seed)
         score = float(curves[self.orders].area()[0])
-        return Piece(position, method, score, json.dumps(held))
+        return Piece(position, method, score, json.dumps([held]))
 
     @property
     def reading(self) -> str:
@@ -114,6 +115,31 @@ class Player:
         same = words[0] == words[1]
         hidden = words[0] if same else f"{words[0]} in insertion and {words[1]} in deletion"
         return f"Hidden pixels are {hidden}. The score is the {how.label}."
+
+
+def joined(pieces: Sequence[Piece], n_classes: Mapping[int, int]) -> list[Piece]:
+    """The maps of an example's classes as one piece; none where one of them is missing.
+
+    Args:
+        pieces: of images, and of maps in the order of the classes.
+        n_classes: of the examples, by position.
+
+    >>> two = [Piece(3, "ig", 0.25, "[1]"), Piece(3, "ig", 0.75, "[2]")]
+    >>> joined(two, {3: 2}), joined(two[:1], {3: 2})
+    ([Piece(position=3, method='ig', score=0.5, held='[1, 2]')], [])
+    """
+    own: dict[tuple[int, str], list[Piece]] = {}
+    for piece in pieces:
+        own.setdefault((piece.position, piece.method), []).append(piece)
+    found = []
+    for (position, method), parts in own.items():
+        if not method:
+            found += parts
+        elif len(parts) == n_classes[position]:
+            held = json.dumps([one for part in parts for one in json.loads(part.held)])
+            scores = [part.score for part in parts if part.score is not None]
+            found.append(Piece(position, method, fmean(scores), held))
+    return found
 
 
 def primary(names: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ class Played:
         curves: of one example, "insertion" and "deletion", also with "_abs" for pixels that are
             ranked by absolute values; all with the same number of steps.
         least: as of `heat`.
+        of: the class that is explained, where the maps of a page are of several.
 
     >>> Played("IG", torch.rand(3, 2, 2), {}).label
     'IG'
@@ -42,6 +43,7 @@ class Played:
     attributions: Tensor
     curves: Mapping[str, Curve]
     least: float = 0.0
+    of: str = ""
 
 
 def suffixes_of(curves: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -77,6 +79,7 @@ def held_map(
     (steps,) = {curve.y.shape[1] - 1 for curve in curves.values()}
     return {
         "label": printable(one.label),
+        "of": printable(one.of),
         "steps": steps,
         "overlay": _address(over, "JPEG"),
         "orders": {s: _steps(one.attributions, ORDERS[s], steps, seed) for s in suffixes},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def write_player(
         file: where to.
         image: (C, H, W) in [0, 1], of 1 or 3 channels.
         absent: what is shown where pixels are hidden, of the image's shape.
-        maps: of the methods, in order; each with the curves of the same orders.
+        maps: of the methods, in order; each with the curves of the same orders. Those of one class
+            (`Played.of`) stand one after the other, under its name.
         heading: what is explained.
         reading: in a sentence, how the curves were read.
         seed: of the order among equal pixels, as of the curves.
@@ -87,7 +89,7 @@ def write_held(
         heading=printable(heading),
         reading=printable(reading),
         notes=[printable(note) for note in notes],
-        maps=maps,
+        groups=[(of, [*own]) for of, own in groupby(maps, lambda one: str(one["of"]))],
         n_steps=maps[0]["steps"],
         orders=[suffix for suffix in ("_abs", "") if suffix in maps[0]["orders"]],
         # Our own files, and JSON of which nothing can end the element that it stands in.

@@ -90,7 +90,8 @@
         share.value = percent + " %";
         slider.setAttribute("aria-valuetext", percent + " % of pixels");
         const said = `${percent} % of pixels ${appear ? "shown" : "hidden"}`;
-        canvas.setAttribute("aria-label", `${map.label}, ${said}`);
+        const called = map.of ? `${map.label}, ${map.of}` : map.label;
+        canvas.setAttribute("aria-label", `${called}, ${said}`);
         const score = document.createElement("b");
         score.textContent = curve.y[step].toFixed(3);
         card.querySelector(".score").replaceChildren(

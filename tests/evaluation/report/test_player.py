@@ -10,6 +10,7 @@ import pytest
 import torch
 from captum.attr import InputXGradient, Saliency
 
+from captum_ext import ImageClassifier
 from captum_ext.curve import GaussianBlur, Interpolated, rank
 from captum_ext.curve.frames import even_counts
 from captum_ext.evaluation import evaluate, write_report
@@ -48,8 +49,15 @@ def run(model, n, methods=None, **more):
     return evaluate(model, images(n), methods, metrics, batch_size=2, seed=0, **more)
 
 
+def files_of(found, folder):
+    """The pages of all images of which enough is kept, by position."""
+    names = {m: m for m in found.methods}
+    pages = write_pages(found, names, folder, range(len(found.seen)))
+    return {position: folder / name for position, name in pages.items()}
+
+
 def written(found, folder):
-    """The pages of the images that a report shows, by position."""
+    """What stands in the pages of the images that a report shows, by position."""
     names = {m: m for m in found.methods}
     pages = write_pages(found, names, folder, shown_positions(found, "insertion_abs"))
     return {position: (folder / name).read_text("utf-8") for position, name in pages.items()}
@@ -201,6 +209,51 @@ def test_what_may_be_shown_is_chosen_alike_of_all_and_of_a_part():
 
 def test_pieces_are_plain_json(model):
     found = run(model, 2)
-    held = json.loads(found.pieces[0, "size"].held)
+    (held,) = json.loads(found.pieces[0, "size"].held)
     assert {*held["curves"]} == {"insertion", "insertion_abs", "deletion", "deletion_abs"}
     assert held["overlay"].startswith("data:image/jpeg;base64,")
+
+
+def several(model, classes, methods=None):
+    """A run on images of several classes, of which two are named."""
+    labeled = ImageClassifier(model, [0.0] * 3, [1.0] * 3, activation=None)
+    data = [(x, list(of)) for (x, _), of in zip(images(len(classes)), classes, strict=True)]
+    metrics = {kind.__name__.lower(): kind(labeled, N_STEPS) for kind in (Insertion, Deletion)}
+    methods = methods or {"size": Saliency(labeled), "signed": InputXGradient(labeled)}
+    found = evaluate(labeled, data, methods, metrics, batch_size=2, seed=0)
+    found.class_names = {0: "cat", 2: "<dog>"}
+    return found, labeled
+
+
+def test_a_page_has_the_maps_of_each_class_under_its_name(model, tmp_path):
+    found, labeled = several(model, [(0, 2), (1,)])
+    pages = {k: file.read_text("utf-8") for k, file in files_of(found, tmp_path / "a").items()}
+    assert "Why these 2 classes in 0?" in pages[0]
+    x, _ = images(2)[0]
+    p = labeled(x[None])[0]
+    told = re.findall(r'class="of">(.*?)<', pages[0])
+    assert told == [f"cat (p = {p[0]:.3f})", f"&lt;dog&gt; (p = {p[2]:.3f})"]
+    assert re.findall(r"<h3>(.*?)<", pages[0]) == ["size", "signed"] * 2
+    (held,) = re.findall(r'id="held">(.*)</script>', pages[0])
+    maps = json.loads(held)["maps"]
+    credit = [kind(labeled).attribute(x[None], target=k) for k in (0, 2)
+              for kind in (Saliency, InputXGradient)]  # fmt: skip
+    for one, target, own in zip(maps, (0, 0, 2, 2), credit, strict=True):
+        curve = insertion_curve(labeled, x[None], own, target=target, n_steps=N_STEPS)
+        assert one["curves"]["insertion"]["y"] == pytest.approx(curve.y[0].tolist(), abs=1e-6)
+    score = found.pieces[0, "size"].score
+    assert score == pytest.approx(float(found.values["insertion"]["size"][0]))
+    assert 'class="of"' not in pages[1]
+
+
+def test_a_method_that_fails_for_one_class_is_missing_on_the_page(model, tmp_path):
+    class OfOne(Saliency):
+        def attribute(self, inputs, target, **more):
+            if (target == 2).any():
+                raise RuntimeError("not of this one")
+            return super().attribute(inputs, target=target, **more)
+
+    found, _ = several(model, [(0, 2)], {"size": Saliency(model), "half": OfOne(model)})
+    page = files_of(found, tmp_path / "a")[0].read_text("utf-8")
+    assert "half is missing: not of this one" in page
+    assert re.findall(r"<h3>(.*?)<", page) == ["size"] * 2
