@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from captum_ext._memory import default_chunk
@@ -94,8 +95,8 @@ class Result:
             **{key: areas.get(key) for key in SCORES},
             **{key: None if x is None else round(x, 6) for key, x in self.reach().items()},
             "seconds": round(self.cost.seconds, 3),
-            "forwards": self.cost.forwards,
-            "gradients": self.cost.gradients,
+            "forwards": round(self.cost.forwards, 3),
+            "gradients": round(self.cost.gradients, 3),
             "shared_with": [*self.shared_with],
             "reason": self.problem,
         }
@@ -107,19 +108,22 @@ def attribute_all(
     counted: Counted,
     asked: AskedOnce,
     image: Tensor,
-    target: int,
+    targets: Sequence[int],
     settings: Explain,
-) -> dict[str, Result]:
-    """What each method gives; one that fails says why, and the others are unaffected.
+) -> list[dict[str, Result]]:
+    """What each method gives for each class; one that fails says why, others are unaffected.
 
     Args:
-        methods: made for ``counted``.
+        methods: made for ``counted``, or for ``asked``.
         labels: how they are shown.
         counted: the model.
         asked: the same for curves, with what it has answered so far.
         image: (1, C, H, W).
-        target: the class to explain.
+        targets: the classes to explain, as rows of one batch.
         settings: of the command.
+
+    Returns:
+        Results by method, for each class.
     """
     chunk = settings.batch_size or default_chunk((image,))
     options = {
@@ -127,29 +131,52 @@ def attribute_all(
         "perturbations_per_eval": chunk,
         "seed": settings.seed,
     }
-    results = {name: Result(labels[name], answers=settings.answers) for name in methods}
+    made = {
+        name: [Result(labels[name], answers=settings.answers) for _ in targets] for name in methods
+    }
     with Work(len(methods), "maps") as work:
         counted.watch = partial(_told, work, counted)
         for group in shared_walks([*methods.values()]):
             walkers = {name: methods[name] for k, name in enumerate(methods) if k in group}
             work.begin(", ".join(labels[name] for name in walkers))
-            if len(walkers) > 1:
-                _explain_together(results, walkers, counted, image, target, options)
-            for name, method in walkers.items():
-                if results[name].attributions is None:
-                    with _problem_told(results[name]):
-                        _explain(results[name], method, counted, image, target, options)
+            for part in _parts(len(targets), chunk):
+                rows = {name: made[name][part] for name in walkers}
+                _explain_part(rows, walkers, counted, image, targets[part], options)
             work.update(len(walkers))
     counted.watch = None
-    n_made = sum(result.attributions is not None for result in results.values())
+    n_made = sum(r.attributions is not None for rows in made.values() for r in rows)
     with _frames_shown(asked, n_made * len(SCORES) * (N_STEPS + 1)):
-        try:
-            _read_curves([*results.values()], asked, image, target, settings)
-        except Exception:
-            for result in results.values():
+        for k, target in enumerate(targets):
+            _read_or_tell([rows[k] for rows in made.values()], asked, image, target, settings)
+    return [{name: rows[k] for name, rows in made.items()} for k in range(len(targets))]
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    """As many classes at once as rows may go through the model."""
+    return [slice(k, k + size) for k in range(0, n, size)]
+
+
+def _explain_part(
+    rows: Mapping[str, list[Result]],
+    methods: Mapping[str, Configured],
+    counted: Counted,
+    image: Tensor,
+    targets: Sequence[int],
+    options: dict[str, Any],
+) -> None:
+    """The maps of all of ``targets`` at once, each by itself where that fails."""
+    if len(methods) > 1:
+        _explain_together(rows, methods, counted, image, targets, options)
+    for name, method in methods.items():
+        lacking = [result.attributions is None for result in rows[name]]
+        if len(targets) > 1 and all(lacking):
+            with suppress(Exception):
+                _explain(rows[name], method, counted, image, targets, options)
+                continue
+        for result, target in zip(rows[name], targets, strict=True):
+            if result.attributions is None and result.problem is None:
                 with _problem_told(result):
-                    _read_curves([result], asked, image, target, settings)
-    return results
+                    _explain([result], method, counted, image, [target], options)
 
 
 def _told(work: Work, counted: Counted, n: int) -> None:
@@ -178,55 +205,108 @@ def _problem_told(result: Result) -> Iterator[None]:
         result.problem = reason(error)
 
 
+class _DrawsError(Exception):
+    """Rows of a batch would get other random numbers than each alone."""
+
+
 def _explain_together(
-    results: Mapping[str, Result],
+    rows: Mapping[str, list[Result]],
     methods: Mapping[str, Configured],
     counted: Counted,
     image: Tensor,
-    target: int,
+    targets: Sequence[int],
     options: dict[str, Any],
 ) -> None:
     """The maps of methods that share a walk; none of them if one fails, which is told by itself."""
     taken = accepted(next(iter(methods.values())), options)
-    label = ", ".join(results[name].label for name in methods)
+    label = ", ".join(own[0].label for own in rows.values())
+    batch = _batch(image, targets)
     try:
-        with _explaining(label, options["seed"], image, counted) as cost:
-            found = walk([*methods.values()], image, target=target, **taken)
-        maps = [_checked(credit) for credit in found]
+        with _explaining(label, options["seed"], image, counted) as (cost, _):
+            found = walk([*methods.values()], batch[0], target=batch[1], **taken)
+        maps = [[_checked(credit) for credit in _rows_of(one, len(targets))] for one in found]
     except Exception:
         return
-    for name, credit in zip(methods, maps, strict=True):
+    for name, credits in zip(methods, maps, strict=True):
         others = tuple(other for other in methods if other != name)
-        results[name].attributions, results[name].cost = credit, cost
-        results[name].shared_with = others
+        for result, credit in zip(rows[name], credits, strict=True):
+            result.attributions, result.cost = credit, _share(cost, len(targets))
+            result.shared_with = others
 
 
 def _explain(
-    result: Result,
+    results: Sequence[Result],
     method: Configured,
     counted: Counted,
     image: Tensor,
-    target: int,
+    targets: Sequence[int],
     options: dict[str, Any],
 ) -> None:
-    """The map, and the history of an optimized mask."""
+    """The map of each class, and the history of an optimized mask."""
     taken = accepted(method, options)
-    inner = method.method
-    with _explaining(result.label, options["seed"], image, counted) as cost:
-        result.cost = cost
+    inner, descent = method.method, None
+    inputs, target = _batch(image, targets)
+    with _explaining(results[0].label, options["seed"], image, counted) as (cost, drawn):
+        results[0].cost = cost
         if isinstance(inner, MaskAttribution):
-            found = inner.optimize(image, target=target, **{**method.options, **taken})
-            credit, result.descent = found.attributions, found.descent
+            found = inner.optimize(inputs, target=target, **{**method.options, **taken})
+            credit, descent = found.attributions, found.descent
         else:
-            credit = method.attribute(image, target=target, **taken)
-    result.attributions = _checked(credit)
+            credit = method.attribute(inputs, target=target, **taken)
+        if len(targets) > 1 and drawn():
+            raise _DrawsError
+    maps = [_checked(one) for one in _rows_of(credit, len(targets))]
+    for k, result in enumerate(results):
+        result.attributions, result.cost = maps[k], _share(cost, len(targets))
+        result.descent = None if descent is None else _of_row(descent, k)
+
+
+def _batch(image: Tensor, targets: Sequence[int]) -> tuple[Tensor, int | Tensor]:
+    """The image as a row for each class."""
+    if len(targets) == 1:
+        return image, targets[0]
+    return image.repeat(len(targets), 1, 1, 1), torch.tensor(targets, device=image.device)
+
+
+def _share(cost: Cost, n: int) -> Cost:
+    """Of what ``n`` rows took, that of one."""
+    if n == 1:
+        return cost
+    return replace(
+        cost, seconds=cost.seconds / n, forwards=cost.forwards / n, gradients=cost.gradients / n
+    )
+
+
+def _rows_of(credit: Any, n: int) -> Sequence[Any]:
+    if n == 1 or not isinstance(credit, Tensor):
+        return [credit]
+    return [credit[k : k + 1] for k in range(n)]
+
+
+def _of_row(descent: Descent, k: int) -> Descent:
+    """How the masks of one row were optimized."""
+    row = slice(k, k + 1)
+    return Descent(
+        descent.masks[row], descent.objective[:, row], descent.forwards[:, row],
+        descent.length[:, row], descent.trials[:, row],
+    )  # fmt: skip
 
 
 @contextmanager
-def _explaining(label: str, seed: int, image: Tensor, counted: Counted) -> Iterator[Cost]:
-    """All that surrounds an explanation: warnings said, the random state, and the cost."""
-    with told_warnings(label), seeded(seed, image.device), quiet(), measured(counted) as cost:
-        yield cost
+def _explaining(
+    label: str, seed: int, image: Tensor, counted: Counted
+) -> Iterator[tuple[Cost, Callable[[], bool]]]:
+    """All that surrounds an explanation: warnings said, the random state, and the cost.
+
+    Gives the cost, and what says whether anything was drawn from the global random state.
+    """
+    with (
+        told_warnings(label),
+        seeded(seed, image.device) as drawn,
+        quiet(),
+        measured(counted) as cost,
+    ):
+        yield cost, drawn
 
 
 def _checked(credit: Any) -> Tensor:
@@ -247,6 +327,18 @@ def told_warnings(label: str) -> Iterator[None]:
         finally:
             for sentence in dict.fromkeys(str(one.message) for one in caught):
                 say(f"{label}: {sentence}")
+
+
+def _read_or_tell(
+    results: Sequence[Result], asked: AskedOnce, image: Tensor, target: int, settings: Explain
+) -> None:
+    """The curves of all maps of a class; where they fail, of each map by itself."""
+    try:
+        _read_curves(results, asked, image, target, settings)
+    except Exception:
+        for result in results:
+            with _problem_told(result):
+                _read_curves([result], asked, image, target, settings)
 
 
 def _read_curves(

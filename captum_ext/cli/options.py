@@ -288,8 +288,11 @@ class Explain(_WithFigure):
 
     image: Path | None = _image("default: scikit-image's `coffee`")
     methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
-    target: str | None = _option(
-        "class or output to explain, number or name (default: the top class; the only output)", None
+    target: Sequence[str] | None = _option(
+        "class or output to explain, number or name (default: the top class; the only output); "
+        "given again for each of several, which are explained together",
+        None,
+        action="append",
     )
     reference: str = _reference(next(iter(REFERENCES)))
     out: Path = _option(

@@ -56,16 +56,37 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     return "\n".join(lines)
 
 
-def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+def explained(tables: Mapping[str, Sequence[Mapping[str, Any]]], labels: Mapping[str, str]) -> str:
     """What ``explain`` prints: scores, then costs, then what went wrong.
+
+    Args:
+        tables: rows of each class, by its heading, which is shown where there are several; their
+            costs are summed.
+        labels: how methods are called, by name.
 
     >>> row = {"method": "ig", "insertion": 0.5, "insertion_abs": None, "deletion": 0.25,
     ...        "deletion_abs": None, "seconds": 1.0, "forwards": 2, "gradients": 3, "reason": None,
     ...        "shared_with": []}
-    >>> lines = explained([row], {"ig": "IG"}).splitlines()
+    >>> lines = explained({"": [row]}, {"ig": "IG"}).splitlines()
     >>> lines[1].split(), lines[4].split()
     (['IG', '0.500', '-', '0.250', '-'], ['IG', '1.0', '2', '3'])
     """
+    several, lines, remarks = len(tables) > 1, [], []
+    for heading, table in tables.items():
+        said = [f"{labels[row['method']]}: {row['reason']}" for row in table if row["reason"]]
+        words = [*filter(None, (_in_words(row, labels) for row in table))]
+        if several:
+            lines += [heading, *_scores(table, labels), *said, *words, ""]
+        else:
+            lines += [*_scores(table, labels), ""]
+            remarks = [said, words]
+    lines += [*_costs([*tables.values()], labels), ""]
+    shared = _shared([row for table in tables.values() for row in table], labels)
+    before, after = remarks or [[], []]
+    return "\n".join([*lines, *before, *shared, *after])
+
+
+def _scores(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> list[str]:
     heads = {
         "insertion": f"insertion{arrow(True)}",
         "insertion_abs": f"|insertion|{arrow(True)}",
@@ -77,19 +98,25 @@ def explained(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> 
     for row in table:
         cells = [number(row[key]) for key in heads]
         lines.append(line(_label(labels, row), cells, _FIRST, widths))
-    lines += ["", line("method", COSTS, _FIRST, 11)]
-    for row in table:
-        cells = [f"{row['seconds']:.1f}", str(row["forwards"]), str(row["gradients"])]
-        lines.append(line(_label(labels, row), cells, _FIRST, 11))
-    lines.append("")
-    lines += [f"{labels[row['method']]}: {row['reason']}" for row in table if row["reason"]]
+    return lines
+
+
+def _costs(tables: Sequence[Sequence[Mapping[str, Any]]], labels: Mapping[str, str]) -> list[str]:
+    lines = [line("method", COSTS, _FIRST, 11)]
+    for rows in zip(*tables, strict=True):
+        seconds, forwards, gradients = (sum(row[cost] for row in rows) for cost in COSTS)
+        cells = [f"{seconds:.1f}", str(round(forwards)), str(round(gradients))]
+        lines.append(line(_label(labels, rows[0]), cells, _FIRST, 11))
+    return lines
+
+
+def _shared(table: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> list[str]:
     together = {
         tuple(n for n in labels if n == row["method"] or n in row["shared_with"])
         for row in table
         if row["shared_with"]
     }
-    lines += [shared_walk([labels[name] for name in names]) for names in sorted(together)]
-    return "\n".join([*lines, *filter(None, (_in_words(row, labels) for row in table))])
+    return [shared_walk([labels[name] for name in names]) for names in sorted(together)]
 
 
 def _in_words(row: Mapping[str, Any], labels: Mapping[str, str]) -> str | None:

@@ -58,7 +58,7 @@ def frames_figure(
             axis.set_yticks([], [])
             axis.set_title(_told(one, name, k), fontsize=7)
             if place == 0:
-                axis.set_ylabel(f"{printable(one.label)}\n{name}", fontsize=7)
+                axis.set_ylabel(f"{_label(one)}\n{name}", fontsize=7)
     return figure
 
 
@@ -108,7 +108,7 @@ def _moments(
             axis.set_axis_off()
             pictures = [*_frames(image, absent, own, name, steps)]
             shown = axis.imshow(pictures[0], cmap="gray", vmin=0, vmax=255)
-            label = printable(one.label) + "\n" if name == CURVES[0] else ""
+            label = _label(one) + "\n" if name == CURVES[0] else ""
             titles = [f"{label}{name} {_told(one, name, k, ': ')}" for k in steps]
             title = axis.set_title(titles[0], fontsize=6)
             cells.append((shown, pictures, title, titles))
@@ -119,6 +119,10 @@ def _moments(
         canvas.draw()
         figure.set_layout_engine("none")
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _label(one: Played) -> str:
+    return printable(f"{one.label}\n{one.of}" if one.of else one.label)
 
 
 def _comes(one: Played, seed: int) -> Tensor:

@@ -124,11 +124,64 @@ def explanation_figure(
     >>> figure.get_suptitle()
     'Why cat?'
     """
+    more = (reading, answers, style)
+    return explanations_figure(image, predictions, [(target, rows)], *more)
+
+
+def explanations_figure(
+    image: Tensor,
+    predictions: Sequence[tuple[str, float]],
+    classes: Sequence[tuple[str, Sequence[Explained]]],
+    reading: str,
+    answers: str = "probability",
+    style: str = "pixels",
+) -> Figure:
+    """`explanation_figure` of several classes of a photograph, one below the other.
+
+    Args:
+        image, predictions, reading, answers, style: as of `explanation_figure`.
+        classes: the name of each, with a row per method.
+
+    >>> import torch
+    >>> classes = [(name, [Explained("IG", torch.rand(3, 8, 8), {})]) for name in ("cat", "dog")]
+    >>> figure = explanations_figure(torch.rand(3, 8, 8), [("cat", 0.9)], classes, "black")
+    >>> [part.get_suptitle() for part in figure.subfigs]
+    ['Why cat?', 'Why dog?']
+    """
+    n = max(len(rows) for _, rows in classes)
+    columns = min(_PER_ROW, max(4, n))
+    width, height = 2.5 * columns, 3.2 + 5.2 * -(-n // columns)
+    figure = Figure(figsize=(width, height * len(classes)), layout="constrained")
+    whole: Any = [figure] if len(classes) == 1 else figure.subfigures(len(classes), 1)
+    drawn = any(row.attributions is not None for _, rows in classes for row in rows)
+    for k, (part, (target, rows)) in enumerate(zip(whole, classes, strict=True)):
+        scale = _scale(style, image, width) if drawn and k == len(classes) - 1 else ""
+        _draw(part, image, predictions, rows, target, reading, answers, style, scale)
+    return figure
+
+
+def _scale(style: str, image: Tensor, width: float) -> str:
+    """What colors mean, in lines."""
+    # 13 letters an inch at this size; what is wider would be cut.
+    said = f"{_SCALE} {drawn_as(style, *image.shape[1:])}"
+    return "\n".join(textwrap.wrap(said, int(13 * width)))
+
+
+def _draw(
+    figure: Any,
+    image: Tensor,
+    predictions: Sequence[tuple[str, float]],
+    rows: Sequence[Explained],
+    target: str,
+    reading: str,
+    answers: str,
+    style: str,
+    scale: str,
+) -> None:
+    """One class into a figure, or a part of one."""
     columns = min(_PER_ROW, max(4, len(rows)))
     bands = -(-len(rows) // columns)
-    figure = Figure(figsize=(2.5 * columns, 3.2 + 5.2 * bands), layout="constrained")
-    named = pictured(target)
-    figure.suptitle(f"Why {named}?", fontsize=14)
+    figure.suptitle(f"Why {pictured(target)}?", fontsize=14)
     heights = [3.2, *[5.2] * bands]
     head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
     photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.4, 1.4])
@@ -145,11 +198,8 @@ def explanation_figure(
             bounded,
         )
     insertion.set_ylabel(f"{answers} of {pictured(target, 20)}", fontsize=8)
-    if any(row.attributions is not None for row in rows):
-        # 13 letters an inch at this size; what is wider would be cut.
-        said = f"{_SCALE} {drawn_as(style, *image.shape[1:])}"
-        words = textwrap.wrap(said, int(13 * figure.get_figwidth()))
-        parts[-1].supxlabel("\n".join(words), fontsize=9)
+    if scale:
+        parts[-1].supxlabel(scale, fontsize=9)
     for band, part in enumerate(parts):
         axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
@@ -159,7 +209,6 @@ def explanation_figure(
             else:
                 axes[0, k].set_axis_off()
                 axes[1, k].set_axis_off()
-    return figure
 
 
 def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained, style: str) -> None:

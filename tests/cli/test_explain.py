@@ -81,8 +81,9 @@ def test_what_restores_and_halves_the_score_is_read_off_the_curves():
     row = Result("IG", curves=curves).record("ig")
     assert (row["area_to_restore"], row["area_to_lose"]) == (0.5, 0.25)
     assert (row["area_to_restore_abs"], row["area_to_lose_abs"]) == (None, None)
-    assert "restores" not in explained([row], {"ig": "IG"})
-    said = explained([row | {"area_to_restore_abs": 0.5, "area_to_lose_abs": 0.25}], {"ig": "IG"})
+    assert "restores" not in explained({"": [row]}, {"ig": "IG"})
+    more = {"area_to_restore_abs": 0.5, "area_to_lose_abs": 0.25}
+    said = explained({"": [row | more]}, {"ig": "IG"})
     assert "top 50% of pixels restores 90% of the score; hiding the top 25% halves it." in said
 
 

@@ -16,7 +16,7 @@ def test_explain_fits_and_points():
     row = {"insertion": 0.5, "insertion_abs": 0.5, "deletion": 0.5, "deletion_abs": 0.5}
     row |= {"seconds": 12345.6, "forwards": 123456, "gradients": 123456, "reason": "no gradient"}
     row |= {"shared_with": [], "method": "a"}
-    lines = tables(explained([row], {"a": "a name of one's own that is long"}))
+    lines = tables(explained({"": [row]}, {"a": "a name of one's own that is long"}))
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == [
         *("method", "insertion", "↑", "|insertion|", "↑", "deletion", "↓", "|deletion|", "↓")

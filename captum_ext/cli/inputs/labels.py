@@ -89,6 +89,26 @@ def target_of(said: str | None, classes: Classes, answers: str = PROBABILITY) ->
     return number
 
 
+def targets_of(
+    said: Sequence[str] | None, classes: Classes, answers: str = PROBABILITY
+) -> list[int] | None:
+    """`target_of` each of several ``--target``; None for the top class.
+
+    Raises:
+        CallError: as `target_of`, or if two name the same class.
+    """
+    found: list[int] = []
+    words: Sequence[str | None] = said or [None]
+    for number in (target_of(one, classes, answers) for one in words):
+        if number is None:
+            return None
+        if number in found:
+            kind = "output" if answers == SCORE else "class"
+            raise CallError(f"--target names {kind} {number} twice.")
+        found.append(number)
+    return found
+
+
 def from_csv(
     file: Path, classes: Classes, images: Iterable[str], several: bool = False
 ) -> dict[str, Label]:
