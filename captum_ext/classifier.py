@@ -449,6 +449,30 @@ def classifier_of(forward_func: Any) -> ImageClassifier | None:
     return forward_func
 
 
+def classifier_told(forward_func: Any, instead: str) -> ImageClassifier | None:
+    """`classifier_of`, where it decides what images mean: one inside another model is refused.
+
+    Args:
+        forward_func: the model or function.
+        instead: what may be given instead of the classifier itself.
+
+    Raises:
+        ValueError: if an `ImageClassifier` stands inside another model or function.
+
+    >>> net = ImageClassifier(nn.Flatten(), mean=[0.5], std=[0.5])
+    >>> classifier_told(net, "") is net, classifier_told(nn.Flatten(), "")
+    (True, None)
+    """
+    classifier = classifier_of(forward_func)
+    if classifier is None and classifier_within(forward_func) is not None:
+        raise ValueError(
+            f"the {type(forward_func).__name__} holds an `ImageClassifier` inside, so that the "
+            "images that this is given, and what becomes of its answers, can't be told: give the "
+            f"`ImageClassifier` itself, or {instead}."
+        )
+    return classifier
+
+
 def classifier_within(forward_func: Any) -> ImageClassifier | None:
     """A classifier that stands somewhere in a module or in what a function holds, if there is one.
 

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from captum_ext._typing import Forward
 from captum_ext.attr.mask_attribution import MaskAttribution
 from captum_ext.attr.start import StartLike
-from captum_ext.classifier import classifier_of, classifier_within
+from captum_ext.classifier import classifier_told, classifier_within
 from captum_ext.mask import (
     L1,
     TV,
@@ -145,15 +145,13 @@ class _IGOSMethod(MaskAttribution):
 
 def _unit(forward_func: Forward) -> float:
     """One unit of a normalized image in units of the inputs."""
-    classifier = classifier_of(forward_func)
-    inside = classifier_within(forward_func) if classifier is None else None
-    if inside is not None:
-        raise ValueError(
-            "`unit` is missing: `forward_func` holds an `ImageClassifier` inside, and what images "
-            f"that is given can't be told. Give unit={float(inside.std.mean()):.4g} if they are "
-            "those that `forward_func` is given, unit=1 if it takes normalized images itself, or "
-            "the `ImageClassifier` itself."
-        )
+    inside = classifier_within(forward_func)
+    std = 1.0 if inside is None else float(inside.std.mean())
+    classifier = classifier_told(
+        forward_func,
+        f"unit={std:.4g} if it is given the images of the whole, unit=1 if the whole takes "
+        "normalized images",
+    )
     return 1.0 if classifier is None else float(classifier.std.mean())
 
 

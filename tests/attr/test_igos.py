@@ -58,7 +58,9 @@ def test_the_unit_is_found_where_the_classifier_is_asked_as_it_is_and_asked_for_
     within = [nn.Sequential(classifier), lambda x: classifier(x).exp(), classifier.forward,
               partial(nn.functional.normalize, classifier)]  # fmt: skip
     for model in within:
-        with pytest.raises(ValueError, match=r"`unit` is missing.*Give unit=0\.25 if"):
+        with pytest.raises(
+            ValueError, match=r"holds an `ImageClassifier` inside.*or unit=0\.25 if"
+        ):
             IGOS.published(model)
         assert IGOS.published(model, unit=0.25).noise.std == pytest.approx(0.05)
     assert IGOS.published(nn.Flatten()).noise.std == 0.2

@@ -459,7 +459,7 @@ def test_binary_and_multi_label_models_work_in_every_command(sigmoids, capsys):
         ("squashed", "one number per image, not the probabilities"),
         ("normalized", "`transform` normalizes with mean"),
         ("wordless", "fails with KeyError"),
-        ("wrapped", "gives a Sequential that holds an ImageClassifier inside"),
+        ("wrapped", "the Sequential holds an `ImageClassifier` inside"),
         ("tuples", "must return a tensor of logits"),
         ("Plain.forward", "does not define"),
     ],

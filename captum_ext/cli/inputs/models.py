@@ -19,7 +19,7 @@ from captum_ext.classifier import (
     ImageClassifier,
     Transform,
     classifier_of,
-    classifier_within,
+    classifier_told,
     is_exported,
     load_weights,
     require_unit_images,
@@ -187,13 +187,11 @@ def _from_file(spec: str) -> nn.Module:
             f"--model: {spec} must return an nn.Module, such as captum_ext.ImageClassifier(model, "
             f"mean, std), but gave {type(model).__name__}."
         )
-    if classifier_of(model) is None and classifier_within(model) is not None:
-        kind = type(model).__name__
-        raise CallError(
-            f"--model: {spec} gives a {kind} that holds an ImageClassifier inside, so that the "
-            "images it takes, its classes and what its answers are can't be told: return the "
-            f"ImageClassifier, or say them of the whole, ImageClassifier({kind}(...), mean=[0, 0, "
-            "0], std=[1, 1, 1], transform=..., class_names=..., activation=None)."
+    with as_call_error(f"--model {spec}: "):
+        classifier_told(
+            model,
+            f"one of the whole, ImageClassifier({type(model).__name__}(...), mean=[0, 0, 0], "
+            "std=[1, 1, 1], transform=..., class_names=..., activation=None)",
         )
     return model
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._typing import Forward
-from captum_ext.classifier import classifier_of, classifier_within
+from captum_ext.classifier import classifier_told
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,9 @@ class NormalizedZero:
         Raises:
             ValueError: if an `ImageClassifier` stands inside the model.
         """
-        classifier = classifier_of(forward_func)
-        if classifier is None and classifier_within(forward_func) is not None:
-            raise ValueError(
-                "RISE deletes to zero of normalized images, but `forward_func` holds an "
-                "`ImageClassifier` inside, and what images that is given can't be told: give the "
-                "`ImageClassifier` itself, or `reference`."
-            )
+        classifier = classifier_told(
+            forward_func, "`reference`, as RISE deletes to zero of normalized images"
+        )
         if classifier is None:
             return 0.0
         return MeanColor(tuple(round(float(m), 6) for m in classifier.mean.flatten()))
