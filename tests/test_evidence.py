@@ -136,3 +136,20 @@ def test_the_page_is_what_the_numbers_make(bench):
 
     found = json.loads((ROOT / "benchmarks" / "evidence.json").read_text())
     assert page(found) == (ROOT / "docs" / "evidence.md").read_text()
+
+
+def test_aligned_goes_on_and_keeps_other_pairs(bench, tmp_path):
+    import aligned
+
+    found = tmp_path / "aligned.json"
+    found.write_text('{"resnet-0:vit-0": {}}')
+    words = ["--keep", str(tmp_path), "--pairs", "lite0:lite1", "--limit", "1", "--quick"]
+    for _ in range(2):
+        aligned.main([*words, "--json", str(found)], lambda name, weights: small_net())
+    told = json.loads(found.read_text())
+    assert [*told] == ["resnet-0:vit-0", "lite0:lite1"]
+    (kept,) = (tmp_path / "lite0-judged-by-lite1.jsonl").read_text().splitlines()
+    assert json.loads(kept)["own"].keys() == told["lite0:lite1"]["own"].keys()
+    assert told["lite0:lite1"]["judge"].keys() == set(aligned.CARRIED)
+    own = told["lite0:lite1"]["own"]
+    assert own["Grad-CAM"]["insertion blur"]["ahead"][0] == 0
