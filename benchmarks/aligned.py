@@ -234,7 +234,8 @@ def main(words: list[str] | None = None, of: Networks = network) -> None:
             print(f"\n{pair}, {whose}, n = {sum(whose in row for row in rows)}\n{table(own)}")
         if options.json:
             held = json.loads(options.json.read_text()) if options.json.exists() else {}
-            text = json.dumps(held | {pair: found}, indent=0)
+            # A method a line, so that a change can be read.
+            text = json.dumps(held | {pair: found}).replace("}}, ", "}},\n")
             options.json.write_text(text + "\n")
 
 
