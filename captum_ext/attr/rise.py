@@ -148,14 +148,12 @@ class RISE(PerturbationAttribution):
             references = format_baselines(baselines, images)
             sums = _Sums(images)
             masks = [RandomMasks(self.cells, self.keep, (x.shape[2], x.shape[3])) for x in images]
-            generator = stream(seed)
-            streams = [m.blocks(generator) for m in masks]
-            for start in count(0, BLOCK):
-                pairs = zip(masks, streams, images, strict=True)
-                blocks = [m.sent(next(stream), x.device) for m, stream, x in pairs]
+            devices, n_blocks = [x.device for x in images], -(-n_masks // BLOCK)
+            drawn_ahead = RandomMasks.ahead(masks, devices, stream(seed), n_blocks)
+            for start, blocks in zip(count(0, BLOCK), drawn_ahead, strict=False):
                 ends = min(BLOCK, n_masks - start)
                 active = sums.above(tolerance)
-                if ends <= 0 or not len(active):
+                if not len(active):
                     break
                 for i in range(0, ends, perturbations_per_eval):
                     part = slice(i, min(i + perturbations_per_eval, ends))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +75,38 @@ class RandomMasks:
         )
         each = torch.arange(len(large), device=large.device)[:, None, None]
         return large[each, 0, ys[:, :, None], xs[:, None]][:, None]
+
+    @staticmethod
+    def ahead(
+        masks: Sequence[RandomMasks],
+        devices: Sequence[torch.device],
+        generator: torch.Generator,
+        n_blocks: int,
+    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """The next block of each of several masks, all drawn by one generator, on their devices.
+
+        Sent in groups, each twice as many as the one before: what is copied does not grow with
+        what is asked, and a run that stops early has drawn few in vain.
+
+        Args:
+            masks: whose blocks are drawn in turn.
+            devices: of each.
+            generator: of all.
+            n_blocks: how many there are at most.
+        """
+        streams = [one.blocks(generator) for one in masks]
+        most = 1
+        while n_blocks > 0:
+            n = min(most, n_blocks)
+            most, n_blocks = 2 * most, n_blocks - n
+            drawn = [[next(stream) for stream in streams] for _ in range(n)]
+            there = []
+            for one, device, own in zip(masks, devices, zip(*drawn, strict=True), strict=True):
+                kept, corners = zip(*own, strict=True)
+                there.append(one.sent((torch.cat(kept), torch.cat(corners)), device))
+            for start in range(0, n * BLOCK, BLOCK):
+                part = slice(start, start + BLOCK)
+                yield [(kept[part], corners[part]) for kept, corners in there]
 
     def _cell(self) -> tuple[int, int]:
         return -(-self.size[0] // self.cells[0]), -(-self.size[1] // self.cells[1])

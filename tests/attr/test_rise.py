@@ -145,3 +145,18 @@ def test_wrong_pieces_are_named(model, images):
         RISE(lambda x: x.mean((1, 2, 3)).log(), cells=4).attribute(
             torch.stack([images[0], -images[0]]), n_masks=3
         )
+
+
+def test_blocks_sent_ahead_are_those_of_one_generator_in_turn():
+    masks = [RandomMasks((4, 3), 0.4, (20, 16)), RandomMasks((2, 2), 0.4, (6, 6))]
+    generator = torch.Generator().manual_seed(3)
+    streams = [one.blocks(generator) for one in masks]
+    there = [torch.device("cpu")] * 2
+    n = 0
+    for blocks in RandomMasks.ahead(masks, there, torch.Generator().manual_seed(3), 6):
+        for (kept, corners), stream in zip(blocks, streams, strict=True):
+            wanted = next(stream)
+            assert torch.equal(kept, wanted[0].float())
+            assert torch.equal(corners, wanted[1])
+        n += 1
+    assert n == 6

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from captum_ext import metrics as T
-from captum_ext.attr import IDGI, Configured
+from captum_ext.attr import IDGI, RISE, Configured
 from captum_ext.curve import rank
 from captum_ext.curve.frames import Frames, Joined
 from captum_ext.evaluation import evaluate
@@ -123,6 +123,16 @@ def test_a_model_call_stalls_the_device_once(name):
     # Once whether all is finite, and a few times for the whole batch.
     assert len(calls) >= 7
     assert sum(device.syncs.values()) <= len(calls) + 9
+
+
+@pytest.mark.parametrize(("n_masks", "copies"), [(256, 2), (4000, 10)])
+def test_cells_of_masks_are_sent_in_blocks_that_double(n_masks, copies):
+    with PretendedDevice("cuda:0") as device:
+        images = device.put(IMAGES[:1, :, :8, :8])
+        device.sent.clear()
+        rise = RISE(lambda x: x.mean((1, 2, 3)), 4)
+        rise.attribute(images, n_masks=n_masks, perturbations_per_eval=256)
+    assert len(device.sent) == copies
 
 
 @pytest.mark.parametrize("make", [T.Insertion, T.AIC])
