@@ -10,9 +10,15 @@ from typing import Any
 import captum.attr
 import pytest
 import torch
+from captum.attr._core import dataloader_attr
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+SUPPORTED_SOMEWHERE = {
+    "FeatureAblation", "ShapleyValueSampling", "ShapleyValues", "Lime", "KernelShap",
+    "LayerGradientShap", "LayerGradientXActivation", "LayerIntegratedGradients",
+}  # fmt: skip
+"""Classes of Captum's that one of its pipelines takes."""
 PAGES = ["../README.md", "architecture.md", "captum_pipelines.md", "extending.md", "recipes.md"]
 
 
@@ -28,6 +34,25 @@ def test_examples_give_what_the_page_says(page):
         with contextlib.redirect_stdout(printed):
             exec(compile(code, page, "exec"), names)
         assert printed.getvalue() == wanted, code
+
+
+@pytest.mark.skipif(not hasattr(captum.attr, "ImageMaskInput"), reason="before Captum 0.9")
+@pytest.mark.parametrize(
+    ("section", "supported"),
+    [
+        ("A language model, by ablation", captum.attr.LLMAttribution.SUPPORTED_METHODS),
+        ("A language model, by ablation", captum.attr.RemoteLLMAttribution.SUPPORTED_METHODS),
+        ("A language model, by gradients", captum.attr.LLMGradientAttribution.SUPPORTED_METHODS),
+        ("A data loader", dataloader_attr.SUPPORTED_METHODS),
+    ],
+)
+def test_the_page_names_the_classes_that_captum_takes(section, supported):
+    page = (DOCS / "captum_pipelines.md").read_text()
+    said = page.partition(f"\n## {section}\n")[2].partition("```")[0]
+    taken = {one.__name__ for one in supported}
+    assert taken <= {*re.findall(r"`(\w+)`", said)}
+    of_captum = {n for n in re.findall(r"`(\w+)`", said) if n in SUPPORTED_SOMEWHERE}
+    assert of_captum == taken
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
