@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from captum_ext._text import number_of
 from captum_ext._typing import Forward, Tensors
 
 Answer = TypeVar("Answer")
@@ -143,9 +144,9 @@ class Chunk:
         with suppress(TypeError):  # a callable without a hash or without weak references
             _FOUND[self._model] = self.rows * self._per_row
         warnings.warn(
-            f"out of memory: from here on a model call takes {self.rows} rows, which changes no "
-            f"result. Pass `internal_batch_size={self.rows}` (RISE: `perturbations_per_eval`) or "
-            "smaller inputs to begin there.",
+            f"out of memory: from here on a model call takes {number_of(self.rows, 'row')}, which "
+            f"changes no result. Pass `internal_batch_size={self.rows}` (RISE: "
+            "`perturbations_per_eval`) or smaller inputs to begin there.",
             stacklevel=2,
         )
 

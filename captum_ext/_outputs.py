@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from captum_ext._text import number_of
+
 Output = str | int | None
 # What gives probabilities; the second of a pair writes over its input.
 _SQUASHING = {
@@ -74,7 +76,7 @@ def logits_of(made: Any, n: int, output: Output = None) -> Tensor:
     if logits.dim() < 2 or logits.shape[0] != n:
         raise ValueError(
             f"`model` must return logits (N, classes) with a row per image, but gave shape "
-            f"{tuple(logits.shape)} for {n} images."
+            f"{tuple(logits.shape)} for {number_of(n, 'image')}."
         )
     return logits
 

@@ -8,12 +8,12 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from captum_ext._text import printable, shortened
+from captum_ext._text import number_of, printable, shortened
 
 _LABEL = 24
 """Letters of what is at hand: the rest of 80 is for counts."""
-_FORMAT = "{desc} |{bar}| {n_fmt} of {total_fmt}{unit}, {remaining} left{postfix}"
-_ENDLESS = "{desc}: {n_fmt}{unit} in {elapsed}{postfix}"
+_FORMAT = "{desc} |{bar}| {n_fmt} of {unit}, {remaining} left{postfix}"
+_ENDLESS = "{desc}: {unit} in {elapsed}{postfix}"
 _BLINK = 0.1
 _LINE = 30.0
 """Seconds between two lines on the same matter."""
@@ -33,13 +33,13 @@ class Work:
 
     Args:
         total: how many there are to do; 0 if that is not known.
-        unit: what is counted, in the plural.
+        unit: what is counted, one of it.
         label: what is at hand.
         done: how many were done before.
         shown: whether anything is shown.
         pace: seconds that lie between two lines of a file, at least.
 
-    >>> with Work(2, "maps", shown=False) as work:
+    >>> with Work(2, "map", shown=False) as work:
     ...     work.begin("IG")
     ...     work.update()
     >>> work.done
@@ -63,7 +63,7 @@ class Work:
         self._bar: tqdm[None] | None = None
         if shown and not self._writes:
             self._bar = tqdm(
-                total=total or None, initial=done, unit=f" {unit}", desc=self._short(),
+                total=total or None, initial=done, unit=self._amount(), desc=self._short(),
                 bar_format=_FORMAT if total else _ENDLESS, mininterval=_BLINK, miniters=0,
                 smoothing=0, dynamic_ncols=True, leave=False,
             )  # fmt: skip
@@ -85,12 +85,14 @@ class Work:
         self.total = total
         if self._bar is not None:
             self._bar.total, self._bar.bar_format = total, _FORMAT
+            self._bar.unit = self._amount()
             self._bar.refresh()
 
     def update(self, n: int = 1) -> None:
         """So many more are done."""
         self.done += n
         if self._bar is not None:
+            self._bar.unit = self._amount()
             self._bar.update(n)
         elif self._writes and time.monotonic() >= max(self._next, self._start + _LINE):
             self._next = time.monotonic() + _LINE
@@ -114,9 +116,13 @@ class Work:
     def _short(self) -> str:
         return shortened(printable(self.label), _LABEL)
 
+    def _amount(self) -> str:
+        """What there is to do, or where that is not known, what is done."""
+        return number_of(self.total or self.done, self.unit)
+
     def _write(self, end: str = "") -> None:
-        of = f" of {self.total}" if self.total else ""
-        parts = [f"{self.done}{of} {self.unit}", self.aside, end or self._left()]
+        of = f"{self.done} of " if self.total else ""
+        parts = [f"{of}{self._amount()}", self.aside, end or self._left()]
         print(f"{printable(self.label)}: {', '.join(filter(None, parts))}", file=sys.stderr)
 
     def _left(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._text import number_of
 from captum_ext._typing import Baselines, Form, Inputs, Tensors
 
 
@@ -118,7 +119,7 @@ def format_baselines(baselines: Baselines, inputs: Tensors) -> Tensors:
     if len(given) != len(inputs):
         raise ValueError(
             f"`baselines` needs one entry per input tensor, but got {len(given)} "
-            f"for {len(inputs)} inputs."
+            f"for {number_of(len(inputs), 'input')}."
         )
     return tuple(_format_baseline(b, x) for b, x in zip(given, inputs, strict=True))
 
@@ -204,8 +205,8 @@ def require_scores(output: Any, n_examples: int) -> Tensor:
     if output.dim() == 0 or output.shape[0] != n_examples:
         raise ValueError(
             f"`forward_func` must return one row per example, but gave shape "
-            f"{tuple(output.shape)} in a call of {n_examples} rows, in which an example may stand "
-            "at several points."
+            f"{tuple(output.shape)} in a call of {number_of(n_examples, 'row')}, in which an "
+            "example may stand at several points."
         )
     return output
 

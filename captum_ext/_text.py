@@ -91,6 +91,15 @@ def number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.3f}"
 
 
+def number_of(n: float, one: str, many: str = "") -> str:
+    """A count in words; ``many`` is ``one`` with an s.
+
+    >>> number_of(1, "image"), number_of(2, "image"), number_of(0, "class", "classes")
+    ('1 image', '2 images', '0 classes')
+    """
+    return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
 def line(first: str, cells: Iterable[str], first_width: int, width: int | Sequence[int]) -> str:
     """A line of a table: what it is of, and its cells to the right of their columns.
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from captum_ext._text import number_of
+
 State: TypeAlias = Mapping[str, Any]
 # Below, torch.load(weights_only=True) runs code of a crafted file (CVE-2025-32434, fixed in 2.6)
 # or writes out of bounds (CVE-2026-24747, fixed in 2.10).
@@ -176,5 +178,6 @@ def _first_line(error: Exception) -> str:
 
 def _content(state: Any) -> str:
     if isinstance(state, Mapping):
-        return f"a {type(state).__name__} of {len(state)} entries without tensors"
+        entries = number_of(len(state), "entry", "entries")
+        return f"a {type(state).__name__} of {entries} without tensors"
     return f"a {type(state).__name__}"

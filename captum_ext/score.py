@@ -18,6 +18,7 @@ from captum_ext._captum import (
 )
 from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
 from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores, without_autocast
+from captum_ext._text import number_of
 from captum_ext._typing import Forward, Target, Tensors
 
 
@@ -434,7 +435,7 @@ def _check_target_length(target: Target, n_examples: int) -> None:
     if _is_per_example(target) and len(target) != n_examples:
         raise AssertionError(
             f"`target` must be one class or one per example, but got {len(target)} "
-            f"for {n_examples} examples."
+            f"for {number_of(n_examples, 'example')}."
         )
 
 

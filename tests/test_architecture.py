@@ -1,6 +1,8 @@
-"""Imports point one way only, and Captum's private names enter through one file."""
+"""What holds of every file of the package: which way imports point, how amounts are told."""
 
 import ast
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ ALLOWED = {
     "_moved": set(),
     "registry": set(),
     "_transform": set(),
-    "_weights": set(),
-    "_outputs": set(),
+    "_weights": {"_text"},
+    "_outputs": {"_text"},
     "_captum": set(),
     "_torchmetrics": set(),
     "_tensors": _BASE,
@@ -105,6 +107,20 @@ def test_pictures_are_opened_as_formats_that_are_named(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open":
             assert "formats" in [word.arg for word in node.keywords], f"{file}, {node.lineno}"
+
+
+_AMOUNT = re.compile(r"(len\(|int\(|n$|(\w+\.)*n_\w+$|count)(?!.* - 1$)")
+_PLURAL = re.compile(r" ((?!is |was |has )[a-z-]+ )?(?!is\b|was\b|has\b|times\b|needs\b)[a-z]+s\b")
+
+
+@EACH
+def test_amounts_are_told_by_the_helper_that_knows_one_from_several(file):
+    """`number_of`: else a sentence says "1 images" on the day that there is one."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        for before, after in pairwise(node.values if isinstance(node, ast.JoinedStr) else []):
+            if isinstance(before, ast.FormattedValue) and isinstance(after, ast.Constant):
+                amount = _AMOUNT.match(ast.unparse(before.value))
+                assert not (amount and _PLURAL.match(str(after.value))), f"{file}, {node.lineno}"
 
 
 @pytest.mark.parametrize("folder", ["attr", "path", "curve", "metrics", "evaluation", "testing"])

@@ -24,7 +24,7 @@ def test_a_checkpoint_may_hold_the_state_dict(tmp_path):
     ("content", "words"),
     [
         (3, "holds a int: save"),
-        ({"epoch": 3}, "holds a dict of 1 entries without tensors"),
+        ({"epoch": 3}, "holds a dict of 1 entry without tensors"),
         (nn.Linear(1, 1), "is damaged, or holds more than tensors"),
         ({"weight": torch.ones(1, 2)}, "does not: it lacks bias"),
         ({"weight": torch.ones(1, 2), "bias": torch.ones(3)}, r"bias is .3,. instead of .1,."),

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from captum_ext._text import number_of
 from captum_ext._transform import Transform
 from captum_ext._weights import load_weights, matched, n_classes_in, read_state
 
@@ -72,7 +73,8 @@ class Wanted:
         given = len(self.class_names)
         # Two names make one logit two classes.
         if given and given != n and (given, n) != (2, 1):
-            raise ValueError(f"`class_names` are {given}, but the model has {n} classes.")
+            has = number_of(n, "class", "classes")
+            raise ValueError(f"`class_names` are {given}, but the model has {has}.")
         return self.class_names or (own if len(own) == n else ())
 
 

@@ -228,7 +228,7 @@ class MaskAttribution(GradientAttribution):
         begun = None if self.start is None else self.start.begun(problem, question)
         with (
             score.borrowed(),
-            Work(n_iter, "iterations", self.get_name(), shown=show_progress) as work,
+            Work(n_iter, "iteration", self.get_name(), shown=show_progress) as work,
         ):
 
             def progress(iteration: int, here: MaskState) -> None:

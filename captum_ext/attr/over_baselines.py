@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_ext._captum import Attribution, log_usage
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_inputs, moved, sent
+from captum_ext._text import number_of
 from captum_ext._typing import Inputs, Target, Tensors
 from captum_ext.attr.configured import (
     Around,
@@ -169,7 +170,7 @@ def _one_each(baselines: Any, n_inputs: int) -> tuple[Any, ...]:
     if len(given) != n_inputs or any(one is None for one in given):
         raise ValueError(
             f"`baselines` needs one entry per input tensor, but got {len(given)} "
-            f"for {n_inputs} inputs."
+            f"for {number_of(n_inputs, 'input')}."
         )
     return given
 
@@ -183,7 +184,7 @@ def _samples(given: Any, x: Tensor, shared: bool | None) -> list[Any]:
     if shape[1:] == one and len(given) in counts:
         if shared is None and len(given) == n > 1:
             raise ValueError(
-                f"`baselines` of shape {shape} may be {n} for all of the {n} examples, or one for "
+                f"`baselines` of shape {shape} may be {n} for all of the examples, or one for "
                 "each: make the method with `OverBaselines(method, shared=True)` for the first, "
                 "`shared=False` for the second."
             )
@@ -218,8 +219,8 @@ def _draws(count: int, n_samples: int | None, noisy: bool, seed: int) -> list[in
     n = count if n_samples is None else n_samples
     if n < 1 or (n > count and not noisy):
         raise ValueError(
-            f"`n_samples` is how many of the {count} baselines are drawn, from 1 to {count} "
-            f"without `stdevs`, but got {n}."
+            f"`n_samples` is how many of {number_of(count, 'baseline')} are drawn, from 1 to "
+            f"{count} without `stdevs`, but got {n}."
         )
     # None is drawn twice before all were drawn: the mean is nearer that of all.
     order = torch.randperm(count, generator=stream(seed))[: n % count]

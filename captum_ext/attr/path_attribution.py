@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
+from captum_ext._text import number_of
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
 from captum_ext.path.placement import Placement, even
@@ -283,10 +284,10 @@ def _warn_of_one_step(
         if isinstance(rule, _Watched) and _one_step_rises(rule.rises):
             # No number of the examples', so that a run over many images says it once.
             warnings.warn(
-                f"{method.get_name()}: more than half of the rise lies in one of the {n_steps} "
-                "equal steps, and the map is little more than that step's. Take more steps, or "
-                "placement=EqualRise() of captum_ext.path, whose steps are where the score "
-                "changes.",
+                f"{method.get_name()}: more than half of the rise lies in one of the "
+                f"{number_of(n_steps, 'equal step')}, and the map is little more than that "
+                "step's. Take more steps, or placement=EqualRise() of captum_ext.path, whose steps "
+                "are where the score changes.",
                 stacklevel=5,
             )
             return

@@ -143,7 +143,7 @@ class RISE(PerturbationAttribution):
         score = Score(self.forward_func, images, target, additional_forward_args, chunk=rows)
         with (
             score.borrowed(),
-            Work(n_masks, "masks", "RISE", shown=show_progress) as work,
+            Work(n_masks, "mask", "RISE", shown=show_progress) as work,
         ):
             references = format_baselines(baselines, images)
             sums = _Sums(images)

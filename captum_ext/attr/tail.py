@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ext._memory import module_of
+from captum_ext._text import number_of
 from captum_ext._typing import Forward, Tensors
 from captum_ext.attr.activations import require_visible, shown
 from captum_ext.score import Score
@@ -93,7 +94,7 @@ class Site:
         for a in held:
             if a.dim() == 0 or len(a) != n:
                 raise ValueError(
-                    f"`layer` must work on one row per example, but for {n} examples "
+                    f"`layer` must work on one row per example, but for {number_of(n, 'example')} "
                     f"{shown(self.layers[k])} {does} shape {tuple(a.shape)}: choose one whose "
                     "first dimension counts examples, or give them one by one."
                 )

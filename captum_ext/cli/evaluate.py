@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from captum_ext._launch import is_first, launcher
-from captum_ext._text import printable, reason
+from captum_ext._text import number_of, printable, reason
 from captum_ext.classifier import classifier_of
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.annotation import Annotations
@@ -59,13 +59,13 @@ def run(settings: Evaluate) -> None:
         labels = {name: METHODS[name].label for name in methods}
         progress = Progress(silent=not is_first(), labels=labels)
         n_labeled = sum(data.target(name) is not None for name in data.files)
-        labeled = n_labeled > 0
+        labeled, n_images = n_labeled > 0, number_of(len(data), "image")
         unlabeled = settings.unlabeled or ("skip" if labeled else "predict")
         if 0 < n_labeled < len(data):
             does = {"skip": "left out", "predict": "explained by the model's prediction"}
-            say(f"{n_labeled} of {len(data)} images have a label; the others are {does[unlabeled]} "
-                "(--unlabeled)")  # fmt: skip
-        say(f"{len(data)} images, {len(methods)} methods: {', '.join(methods)}")
+            who = f"{n_labeled} of {n_images} {'has' if n_labeled == 1 else 'have'} a label"
+            say(f"{who}; the others are {does[unlabeled]} (--unlabeled)")
+        say(f"{n_images}, {number_of(len(methods), 'method')}: {', '.join(methods)}")
         try:
             found = evaluate(
                 model,
@@ -273,7 +273,8 @@ def _finish(
 ) -> None:
     if not found.kept:
         reasons = ", ".join(f"{n} ({reason})" for reason, n in found.reasons.items())
-        raise CallError(f"IMAGES: none of {len(found.seen)} images is left: {reasons}.")
+        among = number_of(len(found.seen), "image")
+        raise CallError(f"IMAGES: none of {among} is left: {reasons}.")
     against = settings.against if settings.against in found.methods else found.methods[0]
     found.smallest = settings.smallest_difference
     found.unsuited = dict(unsuited)

@@ -16,7 +16,7 @@ from torch import Tensor
 from captum_ext._memory import default_chunk
 from captum_ext._progress import Work
 from captum_ext._random import seeded
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.configured import accepted
 from captum_ext.attr.walk import shared_walks, walk
@@ -134,7 +134,7 @@ def attribute_all(
     made = {
         name: [Result(labels[name], answers=settings.answers) for _ in targets] for name in methods
     }
-    with Work(len(methods), "maps") as work:
+    with Work(len(methods), "map") as work:
         counted.watch = partial(_told, work, counted)
         for group in shared_walks([*methods.values()]):
             walkers = {name: methods[name] for k, name in enumerate(methods) if k in group}
@@ -182,13 +182,13 @@ def _explain_part(
 def _told(work: Work, counted: Counted, n: int) -> None:
     """Says how many evaluations the maps at hand have taken so far."""
     cost = counted.cost
-    work.tell(f"{cost.forwards + cost.gradients} evaluations")
+    work.tell(number_of(cost.forwards + cost.gradients, "evaluation"))
 
 
 @contextmanager
 def _frames_shown(asked: AskedOnce, n_frames: int) -> Iterator[None]:
     """Shows how many frames of curves are read, those that need no asking among them."""
-    with Work(n_frames, "frames", "insertion and deletion") as work:
+    with Work(n_frames, "frame", "insertion and deletion") as work:
         hook = asked.register_forward_hook(lambda model, given, found: work.update(len(found)))
         try:
             yield

@@ -239,7 +239,7 @@ class Progress:
     def __call__(self, name: str, done: int, total: int) -> None:
         """Shows what begins, and how many maps are done of how many."""
         if self.work is None:
-            self.work = Work(total, "maps", done=done, shown=not self.silent, pace=_PACE)
+            self.work = Work(total, "map", done=done, shown=not self.silent, pace=_PACE)
         self.work.update(done - self.work.done)
         self.work.begin(self.labels.get(name, name))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from captum_ext._captum import Attribution
 from captum_ext._progress import Work
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.folder import images_of
@@ -95,7 +95,7 @@ def run(settings: Sanity) -> None:
 
 def _caption(settings: Sanity, n: int) -> str:
     return (
-        f"{n} image{'s' * (n > 1)}, {settings.order}; 1 is the original map, lower is better: a "
+        f"{number_of(n, 'image')}, {settings.order}; 1 is the original map, lower is better: a "
         "map that stays similar does not show what the model has learned.\nThe mean is over "
         "stages; [low, high] a 95 % bootstrap interval over images."
     )
@@ -160,7 +160,7 @@ def _checks(
     def told(names: list[str]) -> None:
         work.expect(len(methods) * len(images) * (1 + len(names)))
 
-    with Work(0, "maps") as work:
+    with Work(0, "map") as work:
         for k, name in enumerate(methods):
             work.begin(METHODS[name].label)
 

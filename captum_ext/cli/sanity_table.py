@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from captum_ext._text import LINE, blocks, line, number, shortened
+from captum_ext._text import LINE, blocks, line, number, number_of, shortened
 from captum_ext.metrics import ParameterRandomization, impostors
 from captum_ext.metrics.base.bootstrap import ends_of_mean, too_few
 from captum_ext.metrics.base.means import by_example
@@ -122,12 +122,13 @@ def remarks(labels: dict[str, str], checks: dict[str, ParameterRandomization]) -
                 missing.setdefault(counted, []).append(key)
         for (reason, n), keys in missing.items():
             where = "" if keys == [*check.undefined] else f" in {', '.join(keys)}"
-            lines.append(f"{label}: {n} of {n_images} images have no value{where}: {reason}")
+            who = f"{n} of {number_of(n_images, 'image')} {'has' if n == 1 else 'have'}"
+            lines.append(f"{label}: {who} no value{where}: {reason}")
         gone = max(int(counts.sum()) for counts in check.vanished.values())
         if gone:
             lines.append(
-                f"{label}: {gone} of {n_images * len(check.report)} maps, over images and stages, "
-                "vanished (*), which is a change: their similarity is 0"
+                f"{label}: {gone} of {number_of(n_images * len(check.report), 'map')}, over images "
+                "and stages, vanished (*), which is a change: their similarity is 0"
             )
         above = above_chance(check)
         if above:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from captum_ext._text import LINE, blocks, line, number, shortened
+from captum_ext._text import LINE, blocks, line, number, number_of, shortened
 from captum_ext.evaluation import Evaluation, write_report
 from captum_ext.evaluation.cost import shared_walk
 from captum_ext.evaluation.export import write_csv, write_parquet
@@ -47,7 +47,8 @@ def as_text(found: Evaluation, labels: Mapping[str, str], against: str) -> str:
     for part in blocks([*found.columns], max(11, longest + 4), LINE - _FIRST):
         lines += _lines(found, labels, [*part], score)
     lines += _lines(found, labels, [*COSTS], _cost)
-    lines.append(f"{len(found.kept)} of {len(found.seen)} images. Costs are per image.")
+    seen = number_of(len(found.seen), "image")
+    lines.append(f"{len(found.kept)} of {seen}. Costs are per image.")
     said = [on_labels(found), on_classes(found), on_scores(found)]
     lines += [*filter(None, said), *sentences(found, labels)]
     lines += on_few(found, against)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from captum_ext._moved import called_elsewhere
+from captum_ext._text import number_of
 from captum_ext.curve import Curve
 from captum_ext.evaluation.export import plain, write_csv, write_json
 from captum_ext.evaluation.readings import Filling, as_one, unpack
@@ -85,7 +86,7 @@ class Evaluation:
     >>> metrics = {"deletion": Deletion(model, n_steps=4)}
     >>> found = evaluate(model, data, methods, metrics, batch_size=3, seed=0)
     >>> found, found.values["deletion"]["input x gradient"].shape
-    (Evaluation(3 examples, 1 methods, ['deletion']), torch.Size([3]))
+    (Evaluation(3 examples, 1 method, ['deletion']), torch.Size([3]))
     """
 
     def __init__(
@@ -323,7 +324,7 @@ class Evaluation:
     def limits(self, against: str) -> dict[str, str]:
         """By column why no difference from a method can be significant; "" where one can."""
         return {
-            column: limit_of([(d.n, d.p_value) for d in by_method.values()], "images")
+            column: limit_of([(d.n, d.p_value) for d in by_method.values()], "image")
             for column, by_method in self.significance(against).items()
         }
 
@@ -540,4 +541,5 @@ class Evaluation:
 
     def __repr__(self) -> str:
         n = len(self.kept)
-        return f"Evaluation({n} examples, {len(self.methods)} methods, {[*self.columns]})"
+        amounts = f"{number_of(n, 'example')}, {number_of(len(self.methods), 'method')}"
+        return f"Evaluation({amounts}, {[*self.columns]})"

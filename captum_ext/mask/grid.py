@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captum_ext._text import number_of
 from captum_ext._typing import FeatureMask, Tensors
 
 __all__ = ["FeatureGroups", "Grid", "MaskGrid"]
@@ -161,7 +162,7 @@ class FeatureGroups:
         if len(masks) != len(inputs):
             raise ValueError(
                 f"`feature_mask` needs one tensor per input tensor, but got {len(masks)} for "
-                f"{len(inputs)} inputs."
+                f"{number_of(len(inputs), 'input')}."
             )
         for m, x in zip(masks, inputs, strict=True):
             _check(m, x)

@@ -12,6 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes
 from typing_extensions import Unpack
 
 from captum_ext._tensors import accumulation_dtype, moved
+from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext.curve.ranking import REDUCTIONS
 from captum_ext.metrics.base.example import Reason
@@ -147,7 +148,8 @@ def _format_masks(masks: Tensor | Sequence[Tensor], maps: Tensor) -> Tensor:
     if not isinstance(masks, Tensor):
         if len(masks) != len(maps):
             raise ValueError(
-                f"`masks` needs the boxes of each of {len(maps)} images, but got {len(masks)}."
+                f"`masks` needs the boxes of each of {number_of(len(maps), 'image')}, but got "
+                f"{len(masks)}."
             )
         return boxes_to_masks(masks, *maps.shape[1:]).to(maps.device)
     flat = masks[:, 0] if masks.dim() == 4 and masks.shape[1] == 1 else masks

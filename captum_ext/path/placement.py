@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._text import number_of
+
 Places: TypeAlias = Tensor | Sequence[float]
 """Where on a path, from 0 to 1: (K,) for all examples, or (K, N), for each example its own."""
 
@@ -158,9 +160,9 @@ def placed(placement: Placement, values: Values, n_steps: int, n_examples: int) 
     places = as_places(placement(values, n_steps))
     if places.shape not in {(n_steps + 1,), (n_steps + 1, n_examples)}:
         raise ValueError(
-            f"`placement` gives {n_steps + 1} places for {n_steps} steps, ({n_steps + 1},) or "
-            f"({n_steps + 1}, {n_examples}) for {n_examples} examples, but got "
-            f"{tuple(places.shape)}."
+            f"`placement` gives {n_steps + 1} places for {number_of(n_steps, 'step')}, "
+            f"({n_steps + 1},) or ({n_steps + 1}, {n_examples}) for "
+            f"{number_of(n_examples, 'example')}, but got {tuple(places.shape)}."
         )
     # Also false for nan.
     rises = bool((places.diff(dim=0) >= 0).all())

@@ -13,6 +13,7 @@ from captum.attr import NoiseTunnel, visualization
 from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
+from captum_ext._text import number_of
 from captum_ext.testing.case import (
     AttributionCase,
     described,
@@ -88,7 +89,8 @@ def finite(case: AttributionCase) -> None:
     if bad.any():
         place = tuple(int(i) for i in bad.nonzero()[0])
         raise ViolationError(
-            f"{int(bad.sum())} credits are not, such as {case.plain[place]} at {place}"
+            f"{number_of(int(bad.sum()), 'credit is', 'credits are')} not, such as "
+            f"{case.plain[place]} at {place}"
         )
 
 
@@ -97,7 +99,7 @@ def some_credit(case: AttributionCase) -> None:
     """An example on which the model answers has some credit."""
     for i, credit in enumerate(case.plain):
         if not credit.any():
-            raise ViolationError(f"all {credit.numel()} credits of example {i} are 0")
+            raise ViolationError(f"example {i} has {number_of(credit.numel(), 'credit')}, all 0")
 
 
 # What goes in.
@@ -175,10 +177,10 @@ def no_target_for_one_output(case: AttributionCase) -> None:
 def wrong_target(case: AttributionCase) -> None:
     """A target that does not fit the output is refused by an error that says target."""
     n, classes = len(case.inputs), case.n_classes
-    beyond = classes + 90
+    beyond, examples = classes + 90, number_of(n, "example")
     wrong = [beyond, [0] * (n - 1), torch.tensor([0] * (n - 1) + [beyond]), (1, 1), None]
     for target in wrong:
-        with _refused(f"target={target!r} of {n} examples and {classes} classes", "target"):
+        with _refused(f"target={target!r} of {examples} and {classes} classes", "target"):
             case.attribute(target=target)
 
 
@@ -261,8 +263,9 @@ def nan_input(case: AttributionCase) -> None:
     if not any(word in str(one.message).lower() for one in said for word in ("nan", "finite")):
         credit = one_tensor(found)[0]
         raise ViolationError(
-            f"1 of its {credit.numel()} features was nan, and {int(credit.isfinite().sum())} "
-            f"credits came out finite, {int(credit.isnan().sum())} nan"
+            f"1 of its {number_of(credit.numel(), 'feature')} was nan, and "
+            f"{number_of(int(credit.isfinite().sum()), 'credit')} came out finite, "
+            f"{int(credit.isnan().sum())} nan"
         )
 
 
@@ -427,7 +430,8 @@ def convergence_delta(case: AttributionCase) -> None:
         raise ViolationError(f"not (map, delta) but {described(found)} came out")
     require_same(one_tensor(found[0]), case.plain, case.tolerance, ("with delta", "without"))
     if found[1].shape != (len(case.inputs),):
-        raise ViolationError(f"{len(case.inputs)} examples got a delta {tuple(found[1].shape)}")
+        examples = number_of(len(case.inputs), "example")
+        raise ViolationError(f"{examples} got a delta {tuple(found[1].shape)}")
 
 
 def _chunk(name: str, size: int) -> dict[str, Any]:
@@ -523,4 +527,5 @@ def _fail(case: AttributionCase, inputs: Tensor, model: nn.Module, target: int) 
 
 def _require_values(name: str, value: Tensor, case: AttributionCase) -> None:
     if value.shape != (len(case.inputs),) or not value.isfinite().all():
-        raise ViolationError(f"{name} gave {value.tolist()} for {len(case.inputs)} examples")
+        examples = number_of(len(case.inputs), "example")
+        raise ViolationError(f"{name} gave {value.tolist()} for {examples}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from captum_ext._random import seeded
+from captum_ext._text import number_of
 from captum_ext.testing.models import Counting, Failing, LinearModel, softmaxed
 from captum_ext.testing.report import (
     Check,
@@ -145,7 +146,8 @@ def forward(case: MetricCase) -> None:
     with seeded(0, case.inputs.device):
         called(case.inputs[half].clone(), case.maps[half].clone(), target=1)
     if counted.calls != again.calls:
-        raise ViolationError(f"{counted.calls} calls of the model instead of {again.calls}")
+        calls = number_of(counted.calls, "call")
+        raise ViolationError(f"{calls} of the model instead of {again.calls}")
     case.require_same(called, expected, ("after a call", "after an update"))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from captum_ext._text import number_of
+
 PASSED, FAILED, NOT_APPLICABLE = "passed", "failed", "not applicable"
 
 
@@ -134,7 +136,7 @@ class ContractError(AssertionError):
     >>> found = Outcome("shape", "The shape is kept.", "failed", "(2, 3) became (2,)")
     >>> raise ContractError(Report("Mine", (found,)))
     Traceback (most recent call last):
-    captum_ext.testing.report.ContractError: Mine: 1 of 1 checks fails:
+    captum_ext.testing.report.ContractError: Mine: 1 of 1 check fails:
     failed          shape
         The shape is kept.
         (2, 3) became (2,)
@@ -143,7 +145,8 @@ class ContractError(AssertionError):
     def __init__(self, report: Report) -> None:
         failed = [report[name] for name in report.failed]
         verb = "fails" if len(failed) == 1 else "fail"
-        head = f"{report.subject}: {len(failed)} of {len(report.outcomes)} checks {verb}:"
+        among = number_of(len(report.outcomes), "check")
+        head = f"{report.subject}: {len(failed)} of {among} {verb}:"
         super().__init__("\n".join([head, *map(str, failed)]))
         self.report = report
 

@@ -267,7 +267,7 @@ def test_methods_without_baselines_of_the_callers_are_refused(make, error, words
 @pytest.mark.parametrize(
     ("shape", "shared", "words"),
     [
-        ((3, 3, 20, 16), None, r"may be 3 for all of the 3 examples.*shared=True.*shared=False"),
+        ((3, 3, 20, 16), None, r"may be 3 for all of the examples.*shared=True.*shared=False"),
         ((2, 3, 20, 16), False, r"shapes \(3, B, 3, 20, 16\), \(3, 3, 20, 16\), but got \(2, 3"),
         ((3, 2, 3, 20, 16), True, r"shapes \(B, 3, 20, 16\), \(1, 3, 20, 16\), but got \(3, 2"),
         ((2, 2, 3, 20, 16), None, r"shapes \(B, 3, 20, 16\), \(3, B, 3, 20, 16\), \(1"),
@@ -285,7 +285,7 @@ def test_baselines_that_fit_no_reading_or_two_are_refused(shape, shared, words, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n_samples": 5}, "`n_samples` is how many of the 4 baselines.*got 5"),
+        ({"n_samples": 5}, "`n_samples` is how many of 4 baselines.*got 5"),
         ({"n_samples": 0}, "`n_samples`.*got 0"),
         ({"n_samples": 0, "stdevs": 1.0}, "`n_samples`.*got 0"),
         ({"stdevs": -0.1}, "`stdevs`.*at least 0.*got -0.1"),

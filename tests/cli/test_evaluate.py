@@ -295,7 +295,7 @@ def test_classes_come_from_sub_folders_by_name_number_or_order(folder, capsys):
 def test_images_without_label_are_left_out_where_others_have_one(folder, capsys):
     Path("labels.csv").write_text("0.png,cat\n")
     assert evaluate("--labels", "labels.csv", "--all-images") == 0
-    assert "1 of 5 images have a label; the others are left out" in capsys.readouterr().err
+    assert "1 of 5 images has a label; the others are left out" in capsys.readouterr().err
     assert results()["examples"] == {"seen": 5, "kept": 1, "unlabeled": 0}
     options = ("--labels", "labels.csv", "--all-images", "--unlabeled", "predict")
     assert evaluate(*options, out="other") == 0
@@ -326,7 +326,7 @@ def test_labels_of_several_classes_are_scored_each_and_refused_under_a_softmax(f
     told = (*options[:2], "--annotations", "a.json", "--all-images", "--metrics", "localization",
             "--methods", "edges")  # fmt: skip
     assert evaluate(*told, out="boxes") == 0
-    assert "1 images have 2 labels, each" in (printed := capsys.readouterr().out)
+    assert "1 image has 2 labels, each" in (printed := capsys.readouterr().out)
     assert "stands for all" not in printed
     np.savez("m.npz", maps=np.ones((1, 1, 8, 8)), names=["0.png"])
     said = refused(capsys, *told, "--maps", "m.npz", out="third")
@@ -399,7 +399,7 @@ def test_coco_json_and_a_folder_of_masks_say_the_same_as_boxes(folder):
         (["--group", "0"], "--group is at least 1, but got 0"),
         (["--labels", "gone.csv"], "--labels gone.csv can't be read"),
         (["--labels", "wrong.csv"], "wrong.csv, line 1: needs an image's path and one of"),
-        (["--labels", "elsewhere.csv"], "--labels names 1 images that are not there"),
+        (["--labels", "elsewhere.csv"], "--labels names 1 image that is not there"),
         (["--annotations", "gone.json"], "--annotations gone.json can't be read"),
         (["--annotations", "mine.py"], "--annotations mine.py can't be read"),
         (["--annotations", "list.json"], "needs a list \"images\""),

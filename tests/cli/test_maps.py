@@ -90,7 +90,7 @@ TWICE = np.array(["0.png", "0.png"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"maps": MAPS, "names": NAMES[::-1][:1]}, "and 1 names"),
+        ({"maps": MAPS, "names": NAMES[::-1][:1]}, "and 1 name"),
         ({"maps": MAPS, "names": np.array(["0.png", "a.png"])}, "has no map of 1 of 2 images"),
         ({"maps": MAPS, "names": TWICE}, "names '0.png' twice: several maps of an image"),
         ({"maps": MAPS, "names": TWICE, "targets": [1, 1]}, "names '0.png' twice of class 1: "),

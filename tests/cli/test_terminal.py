@@ -42,7 +42,7 @@ def screen(text):
 
 
 def test_a_bar_has_total_unit_and_rest_and_goes_away():
-    with terminal() as found, Work(6, "maps", "IG, IDGI (IG), and others") as work:
+    with terminal() as found, Work(6, "map", "IG, IDGI (IG), and others") as work:
         work.update(2)
         work._bar.refresh()
         errors.say("a remark " * 12)
@@ -63,7 +63,7 @@ def test_a_bar_has_total_unit_and_rest_and_goes_away():
 
 
 def test_a_file_gets_whole_lines(capsys):
-    with Work(4, "maps", done=1) as work:
+    with Work(4, "map", done=1) as work:
         work.begin("IG")
         work.update(3)
         work.begin("RISE")
@@ -74,7 +74,7 @@ def test_a_file_gets_whole_lines(capsys):
 
 
 def test_lines_of_a_file_keep_their_distance(capsys):
-    with Work(0, "maps", "IG", pace=60) as work:
+    with Work(0, "map", "IG", pace=60) as work:
         for _ in range(5):
             work.begin("next")
             work.update()
@@ -106,14 +106,14 @@ def test_in_a_file_commands_write_a_line_for_each_method(folder, capsys):
 
 
 def test_a_total_that_comes_later_is_shown_then(capsys):
-    with terminal() as found, Work(0, "maps", "IG") as work:
+    with terminal() as found, Work(0, "map", "IG") as work:
         work.update()
         work._bar.refresh()
         work.expect(6)
         work.close()
     frames = [f.rstrip() for f in re.split("[\r\n]", found[0]) if f.startswith("IG")]
-    assert "IG: 1 maps in 00:00" in frames
+    assert "IG: 1 map in 00:00" in frames
     assert re.search(r"\| 1 of 6 maps, 00:00 left$", frames[-1])
-    with Work(0, "maps", "IG") as work:
+    with Work(0, "map", "IG") as work:
         work.expect(6)
     assert capsys.readouterr().err.splitlines()[-1].startswith("IG: 0 of 6 maps, ")

@@ -113,7 +113,7 @@ breaks(
     after(lambda c, x, named: flat(c, lambda f: torch.cat([f[:, :1] / 0, f[:, 1:]], 1).abs()))
 )  # fmt: skip
 breaks(
-    "some_credit", "all 90 credits of example 0 are 0", "completeness", "sensitivity_a", "drawing"
+    "some_credit", "example 0 has 90 credits, all 0", "completeness", "sensitivity_a", "drawing"
 )(after(lambda c, x, named: c * 0))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from captum_ext._text import number_of
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotation import Annotation, Annotations, Box
 
@@ -50,15 +51,16 @@ class Entries:
         """What was collected, with a remark on entries of no image."""
         if self.lost:
             self.annotations.notes.append(
-                f"--annotations has {len(self.lost)} entries of no image, such as "
-                f"{in_short(self.lost[0])}"
+                f"--annotations has {number_of(len(self.lost), 'entry', 'entries')} of no image, "
+                f"such as {in_short(self.lost[0])}"
             )
         return self.annotations
 
 
 def on_unknown(n: int) -> list[str]:
     """The remark on so many categories that the model does not know."""
-    said = f"--annotations has objects of {n} categories that are no class of the model"
+    kinds = number_of(n, "category that is", "categories that are")
+    said = f"--annotations has objects of {kinds} no class of the model"
     return [f"{said}, and are left out"] if n else []
 
 
@@ -76,7 +78,8 @@ def as_polygon(values: Any) -> Box:
     corners = as_numbers(values, "polygon")
     if len(corners) < 6 or len(corners) % 2:
         raise ValueError(
-            f"has a polygon of {len(corners)} numbers, not x and y of three points or more"
+            f"has a polygon of {number_of(len(corners), 'number')}, not x and y of three points "
+            "or more"
         )
     return corners
 
@@ -86,7 +89,7 @@ def as_numbers(values: Any, what: str, n: int | None = None) -> Box:
     if not isinstance(values, list) or not all(_is_place(value) for value in values):
         raise ValueError(f"has a {what} that is not of numbers up to {_FAR}: {in_short(values)}")
     if n is not None and len(values) != n:
-        raise ValueError(f"has a {what} of {len(values)} numbers, not {n}")
+        raise ValueError(f"has a {what} of {number_of(len(values), 'number')}, not {n}")
     return tuple(float(value) for value in values)
 
 

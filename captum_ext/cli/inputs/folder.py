@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from captum_ext._text import number_of
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.annotation import Annotation
 from captum_ext.cli.inputs.labels import Label
@@ -63,8 +64,8 @@ def images_of(folder: Path, masks: Iterable[Path] = (), out: Path | None = None)
     others = sorted(name for name in names if name.lower().endswith(_OTHER))
     if others:
         notes.append(
-            f"IMAGES holds {len(others)} pictures of formats that are not read, such as "
-            f"{others[0]!r}"
+            f"IMAGES holds {number_of(len(others), 'picture')} of formats that are not read, such "
+            f"as {others[0]!r}"
         )
     return Listing(files, notes)
 
@@ -108,7 +109,7 @@ def assigned(
         CallError: if no path is an image's, one means several images, or an image is meant twice.
 
     >>> assigned(["a.png", "b.png"], {"a": 1, "b.png": 2, "c.png": 3}, "--labels")
-    ({'a.png': 1, 'b.png': 2}, ["--labels names 1 images that are not there, such as 'c.png'"])
+    ({'a.png': 1, 'b.png': 2}, ["--labels names 1 image that is not there, such as 'c.png'"])
     """
     stems = defaultdict(list)
     for file in files:
@@ -132,7 +133,8 @@ def assigned(
             names.setdefault(meant[0], name)
     if not gone:
         return found, []
-    sentence = f"{option} names {len(gone)} images that are not there, such as {gone[0]!r}"
+    missing = number_of(len(gone), "image that is", "images that are")
+    sentence = f"{option} names {missing} not there, such as {gone[0]!r}"
     if len(gone) == len(said):
         raise CallError(f"{sentence}: paths are relative to IMAGES.")
     return found, [sentence]

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from torch import nn
 
+from captum_ext._text import number_of
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.inputs.pictures import SUFFIXES
@@ -72,8 +73,8 @@ def target_of(said: str | None, classes: Classes, answers: str = PROBABILITY) ->
     if said is None:
         if answers == SCORE and len(classes.names) > 1:
             raise CallError(
-                f"--target is needed: the model has {len(classes.names)} outputs, and --reading "
-                "score has no top class."
+                f"--target is needed: the model has {number_of(len(classes.names), 'output')}, and "
+                "--reading score has no top class."
             )
         return 0 if answers == SCORE else None
     same = [str(k) for k, name in enumerate(classes.names) if name == said.strip()]
@@ -144,7 +145,8 @@ def from_csv(
                 continue
             raise CallError(
                 f"--labels {file}, line {line}: needs an image's path and one of the model's "
-                f"{len(classes.names)} classes, but got {','.join(row)[:80]!r}."
+                f"{number_of(len(classes.names), 'class', 'classes')}, but got "
+                f"{','.join(row)[:80]!r}."
             )
         found = labels.setdefault(name, [])
         found += [k for k in dict.fromkeys(numbers) if k not in found]
@@ -193,7 +195,8 @@ def from_folders(files: Sequence[str], classes: Classes) -> dict[str, int]:
         numbers = {folder: k for k, folder in enumerate(folders)}
     elif unknown:
         raise CallError(
-            f"IMAGES has sub-folders that are not the model's {len(classes.names)} classes, "
-            f"such as {unknown[0]!r}: name them by class, or give --labels."
+            "IMAGES has sub-folders that are not the model's "
+            f"{number_of(len(classes.names), 'class', 'classes')}, such as {unknown[0]!r}: name "
+            "them by class, or give --labels."
         )
     return {f: n for f, p in zip(files, parts, strict=True) if (n := numbers[p[0]]) is not None}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._captum import Attribution
-from captum_ext._text import printable, reason
+from captum_ext._text import number_of, printable, reason
 from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.folder import Folder
 from captum_ext.cli.output import MARK, maps_file, whole_file
@@ -166,12 +166,13 @@ def _read(file: Path) -> _Held:
     if targets.shape != (len(names),) or targets.dtype.kind not in "iu":
         raise CallError(
             f'--maps {file} needs a whole number for each name in "targets", the class of its map, '
-            f"but has {targets.dtype} of shape {targets.shape} for {len(names)} names."
+            f"but has {targets.dtype} of shape {targets.shape} for "
+            f"{number_of(len(names), 'name')}."
         )
     if maps.ndim != 4 or len(maps) != len(names):
         raise CallError(
             f"--maps {file} needs maps of shape (N, C or 1, H, W), and N names, but has "
-            f"{maps.shape} and {len(names)} names."
+            f"{maps.shape} and {number_of(len(names), 'name')}."
         )
     if maps.dtype.kind not in "fiu" or not np.isfinite(maps).all():
         raise CallError(f"--maps {file} holds nan, infinite values, or no numbers.")
@@ -196,13 +197,14 @@ def _matched(
     missing = [name for name in images if name not in held]
     if missing:
         raise CallError(
-            f"--maps {file} has no map of {len(missing)} of {len(images)} images, such as "
-            f"{missing[0]!r}; it names {next(iter(held), 'none')!r}: names are paths relative "
-            "to IMAGES."
+            f"--maps {file} has no map of {len(missing)} of {number_of(len(images), 'image')}, "
+            f"such as {missing[0]!r}; it names {next(iter(held), 'none')!r}: names are paths "
+            "relative to IMAGES."
         )
     others = sum(map(len, held.values())) - sum(len(held[name]) for name in images)
     if others:
-        say(f"--maps {file}: {others} maps of other images are left out")
+        spare = number_of(others, "map of another image is", "maps of other images are")
+        say(f"--maps {file}: {spare} left out")
     found: dict[str, _ByClass] = {}
     for name, (content, image) in images.items():
         by_class = found.setdefault(content, {})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from captum_ext._captum import Attribution
+from captum_ext._text import number_of
 from captum_ext.attr import Configured, MaskAttribution, PathAttribution
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.options import OWN_PLACEMENT, Settings
@@ -83,10 +84,13 @@ def _is_placed(made: Configured) -> bool:
 def _steps_of(method: Attribution, options: Mapping[str, Any]) -> str | None:
     n_steps = options.get("n_steps")
     if not isinstance(method, PathAttribution):
-        is_path = n_steps is not None and not isinstance(method, MaskAttribution)
-        return f"{n_steps} steps of its own placement" if is_path else None
+        if n_steps is None or isinstance(method, MaskAttribution):
+            return None
+        return f"{number_of(n_steps, 'step')} of its own placement"
     placement, n_steps = method.steps(n_steps)
     if not method.takes_placement:
-        return f"{n_steps} steps that the path finds itself"
+        return f"{number_of(n_steps, 'step')} that the path finds itself"
     kinds = "of equal rise" if isinstance(placement, EqualRise) else "of its own placement"
-    return f"{n_steps} equal steps" if placement is even else f"{n_steps} steps {kinds}"
+    if placement is even:
+        return number_of(n_steps, "equal step")
+    return f"{number_of(n_steps, 'step')} {kinds}"

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext.evaluation.data.failures import stop_unless_its_own
 from captum_ext.evaluation.data.given import Given, digest
 from captum_ext.evaluation.data.items import Columns, Target, parts_of
@@ -190,8 +190,9 @@ def _require_unmixed(columns: Sequence[Any]) -> None:
         if isinstance(part, list | tuple) and any(_has_rows(one, n) for one in part):
             # What a DataLoader makes of lists of classes looks like one vector for each example.
             raise TypeError(
-                f"`data` yields batches with targets as a list of {len(part)} tensors: give those "
-                "of several classes as one tensor (N, classes) of 0 and 1, or the data set itself."
+                f"`data` yields batches with targets as a list of "
+                f"{number_of(len(part), 'tensor')}: give those of several classes as one "
+                "tensor (N, classes) of 0 and 1, or the data set itself."
             )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_ext._tensors import require_scores
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext._typing import Forward
 from captum_ext.classifier import (
     is_right,
@@ -119,8 +119,8 @@ def _with_regions(found: Screened, n_classes: int) -> Screened:
     if len(mask) not in (n_classes, len(own)):
         return replace(
             found,
-            reason=f"its masks are {len(mask)}, but it has {len(own)} of the model's {n_classes} "
-            "classes",
+            reason=f"its masks are {len(mask)}, but it has {len(own)} of the model's "
+            f"{number_of(n_classes, 'class', 'classes')}",
         )
     places = explained if len(mask) == n_classes else map(own.index, explained)
     return replace(found, regions=tuple(mask[k] for k in places))

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from captum_ext._text import number_of
 from captum_ext.evaluation.report.checksums import checksums
 from captum_ext.evaluation.report.copies import FORMATS
 from captum_ext.evaluation.report.pages import write_pages
@@ -89,6 +90,7 @@ def write_report(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    templates.filters["number_of"] = number_of
     links = Links() if pages is None else _linked(found, names, Path(file), Path(pages))
     content = _content(found, names, against or found.methods[0], links)
     page = templates.get_template("report.html").render(found=found, names=names, **content)
@@ -225,7 +227,7 @@ def _cell(
         "value": f"{value:.3f}",
         "shade": f"{0.28 * share:.3f}",
         "interval": _interval(record, column),
-        "of": f"{n} images" if n != len(found.kept) else "",
+        "of": number_of(n, "image") if n != len(found.kept) else "",
         "difference": "",
     }
     if difference is not None and difference.n:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from captum_ext._text import number_of
 from captum_ext.evaluation.report.player import Player
 from captum_ext.evaluation.result import Evaluation
 from captum_ext.evaluation.store.folder import ResultFolder
@@ -80,7 +81,7 @@ def _missing(found: Evaluation, names: Mapping[str, str], position: int) -> list
 def _heading(found: Evaluation, position: int) -> str:
     pairs, name = _example(found, position).pairs, found.name_of(position)
     if len(pairs) > 1:
-        return f"these {len(pairs)} classes in {name}"
+        return f"these {number_of(len(pairs), 'class', 'classes')} in {name}"
     if pairs[0][0] is None or found.answers != "probability":
         return f"this output for {name}"
     return f"{_called(found, pairs[0])} in {name}"

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from captum_ext._text import number_of
 from captum_ext.evaluation.result import Count, Evaluation
 from captum_ext.metrics.base.bootstrap import too_few
 
 _ROUNDING = 1e-5
 
 
-def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images") -> list[str]:
+def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "image") -> list[str]:
     """What the columns are of, and what was left out of them; none if nothing was.
 
     Args:
         found: the evaluation.
         labels: how methods are called.
-        what: the examples' word.
+        what: an example's word.
     """
     n_seen, n_kept = len(found.seen), len(found.kept)
     lines = [
-        f"left out of every column: {_several(n, what)} ({reason})"
+        f"left out of every column: {number_of(n, what)} ({reason})"
         for reason, n in found.reasons.items()
     ]
     grouped: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
@@ -39,11 +40,11 @@ def sentences(found: Evaluation, labels: Mapping[str, str], what: str = "images"
     return lines
 
 
-def on_few(found: Evaluation, against: str, what: str = "images") -> list[str]:
+def on_few(found: Evaluation, against: str, what: str = "image") -> list[str]:
     """Says which columns have too few examples for a difference, or for an interval."""
     limits = found.limits(against)
     fewest = {c: min(count.n for count in counts.values()) for c, counts in found.counts.items()}
-    unbounded = {c: too_few(n).replace("examples", what) for c, n in fewest.items()}
+    unbounded = {c: too_few(n).replace("examples", f"{what}s") for c, n in fewest.items()}
     lines = []
     for said in (limits, unbounded):
         columns: dict[str, list[str]] = defaultdict(list)
@@ -85,12 +86,13 @@ def on_scores(found: Evaluation) -> str:
     )
 
 
-def on_labels(found: Evaluation, what: str = "images") -> str:
+def on_labels(found: Evaluation, what: str = "image") -> str:
     """Says how many examples have no label; nothing where all have one."""
     n, n_kept = found.n_unlabeled, len(found.kept)
     if n == 0:
         return ""
-    who = f"none of {n_kept} {what} has a" if n == n_kept else f"{n} of {n_kept} {what} have no"
+    among, have = number_of(n_kept, what), "has" if n == 1 else "have"
+    who = f"none of {among} has a" if n == n_kept else f"{n} of {among} {have} no"
     return f"{who} label: explained is the class that the model predicts"
 
 
@@ -104,9 +106,11 @@ def on_classes(found: Evaluation, what: str = "image") -> str:
     if not found.n_pairs:
         return ""
     n, lost = len(found.kept), found.n_pairs_left_out
-    without = f"; {lost} more are left out, as the model does not predict them" if lost else ""
+    more = number_of(lost, "more is left out", "more are left out")
+    without = f"; {more}, as the model does not predict them" if lost else ""
+    who = number_of(n, f"{what} has", f"{what}s have")
     return (
-        f"{n} {what}s have {found.n_pairs} labels, each explained and scored by itself: an "
+        f"{who} {number_of(found.n_pairs, 'label')}, each explained and scored by itself: an "
         f"{what}'s value is their mean{without}{_on_regions(found.n_one_region, what)}"
     )
 
@@ -119,19 +123,11 @@ def _on_regions(n: int, what: str) -> str:
     if not n:
         return ""
     whose = "its" if n == 1 else "their"
-    some = _several(n, f"{what}s")
+    some = number_of(n, what)
     return f"; localization: in {some} one annotated region stands for all {whose} classes"
 
 
 def _text(found: Evaluation, count: Count, n_seen: int, what: str) -> str:
     own = {r: n - found.reasons.get(r, 0) for r, n in count.reasons.items()}
     said = ", ".join(f"{n} ({reason})" for reason, n in own.items() if n)
-    return f"from {count.n} of {_several(n_seen, what)}; left out: {said}"
-
-
-def _several(n: int, what: str) -> str:
-    """
-    >>> _several(1, "images"), _several(2, "images")
-    ('1 image', '2 images')
-    """
-    return f"{n} {what.removesuffix('s') if n == 1 else what}"
+    return f"from {count.n} of {number_of(n_seen, what)}; left out: {said}"

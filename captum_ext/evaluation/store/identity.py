@@ -45,6 +45,7 @@ import torch
 from torch import Tensor, fx, nn
 from torchmetrics import Metric
 
+from captum_ext._text import number_of
 from captum_ext._torchmetrics import state_names
 
 # How a result is computed, never what it is.
@@ -318,7 +319,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | complex) and not (isinstance(value, float) and value == value):
         return str(value)
     if isinstance(value, bytes):
-        return f"{len(value)} bytes {_digest(value)}"
+        return f"{number_of(len(value), 'byte')} {_digest(value)}"
     if isinstance(value, str) and len(value) > _LONG:
         return f"{value[:40]}... {_digest(value)}"
     return value

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from captum_ext._text import line
+from captum_ext._text import line, number_of
 from captum_ext.metrics.base.bootstrap import LEVEL, N_SAMPLES, interval, mean_of
 from captum_ext.metrics.base.example import ExampleMetric
 from captum_ext.metrics.base.means import ScalarMetric, TableMetric, by_example
@@ -357,12 +357,12 @@ def n_needed(n_tests: int) -> int:
     return n
 
 
-def limit_of(tests: Iterable[tuple[int, float]], what: str = "examples") -> str:
+def limit_of(tests: Iterable[tuple[int, float]], what: str = "example") -> str:
     """Why none of some tests can be significant; nothing where one can.
 
     Args:
         tests: of each how many examples it is of, and its p-value; nan was not tested.
-        what: the examples' word.
+        what: an example's word.
 
     >>> limit_of([(5, 0.1), (0, float("nan"))])
     'No difference can reach p < 0.05 with 5 examples: 1 comparison needs 6'
@@ -371,7 +371,7 @@ def limit_of(tests: Iterable[tuple[int, float]], what: str = "examples") -> str:
     return out_of_reach(max(tested, default=0), len(tested), what)
 
 
-def out_of_reach(n_examples: int, n_tests: int, what: str = "examples") -> str:
+def out_of_reach(n_examples: int, n_tests: int, what: str = "example") -> str:
     """Says that no difference can be significant with so few examples; nothing where one can.
 
     >>> out_of_reach(5, 1)
@@ -381,8 +381,8 @@ def out_of_reach(n_examples: int, n_tests: int, what: str = "examples") -> str:
     """
     if n_tests == 0 or n_examples >= n_needed(n_tests):
         return ""
-    comparisons = "1 comparison needs" if n_tests == 1 else f"{n_tests} comparisons need"
+    needs = number_of(n_tests, "comparison needs", "comparisons need")
     return (
-        f"No difference can reach p < {SIGNIFICANT} with {n_examples} {what}: {comparisons} "
+        f"No difference can reach p < {SIGNIFICANT} with {number_of(n_examples, what)}: {needs} "
         f"{n_needed(n_tests)}"
     )

@@ -115,6 +115,6 @@ def standing(
         open=tuple(m for m in others if mine[m] not in ("tied", good)),
         behind=tuple(m for m in others if mine[m] == good),
         apart=any(pair.verdict in ("higher", "lower", "mixed") for pair in pairs),
-        limit=limit_of([(pair.n_examples, pair.p_value) for pair in pairs], "images"),
+        limit=limit_of([(pair.n_examples, pair.p_value) for pair in pairs], "image"),
         smallest=smallest,
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
+from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, Interpolated
@@ -263,7 +264,7 @@ class _InformationCurve(CurveMetric):
     @property
     def protocol(self) -> dict[str, Any]:
         """Everything that decides the number; counts are of this process."""
-        given = f"`baselines` of {int(self.n_baselines)} examples, else "
+        given = f"`baselines` of {number_of(int(self.n_baselines), 'example')}, else "
         how = self._how.description
         how["base"] = (given if self.n_baselines else "") + how["base"]
         return {**super().protocol, "level": self.level, **how}

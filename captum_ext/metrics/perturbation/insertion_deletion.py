@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
+from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target
 from captum_ext.curve import Curve, GaussianBlur
@@ -158,13 +159,13 @@ class _PerturbationMetric(CurveMetric):
     @property
     def protocol(self) -> dict[str, Any]:
         """Everything that decides the number; counts are of this process."""
-        n_examples = len(self._codes())
-        given = f"`baselines` of {int(self.n_baselines)} of {n_examples} examples, else "
+        examples = number_of(len(self._codes()), "example")
+        given = f"`baselines` of {int(self.n_baselines)} of {examples}, else "
         return {
             **super().protocol,
             **self._how.protocol,
             "reference": (given if self.n_baselines else "") + describe(self._how.absent),
-            "feature_mask": f"given for {int(self.n_feature_masks)} of {n_examples} examples",
+            "feature_mask": f"given for {int(self.n_feature_masks)} of {examples}",
         }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self, Unpack
 
 from captum_ext._random import seeded
+from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import Inputs, Target
 from captum_ext.classifier import require_unit_images
@@ -98,8 +99,8 @@ class _SanityCheck(TableMetric):
     def _add(self, original: Tensor, others: Sequence[Tensor]) -> None:
         if int(self.n_stages) not in (0, len(others)):
             raise ValueError(
-                f"`model` has {len(others)} stages, but those before had {int(self.n_stages)}: use "
-                "one metric per model."
+                f"`model` has {number_of(len(others), 'stage')}, but those before had "
+                f"{int(self.n_stages)}: use one metric per model."
             )
         maps = [original, *others]
         finite = torch.stack([torch.isfinite(m).flatten(1).all(1) for m in maps], 1)
@@ -365,7 +366,8 @@ def _stages(twin: nn.Module, called: list[str], stages: str | Sequence[str]) -> 
     holders = [m for m in twin.modules() if any(True for _ in m.parameters(recurse=False))]
     if len(holders) > 1 and [stage.name for stage in found] == ["(model)"]:
         raise ValueError(
-            f"`model` holds parameters in {len(holders)} modules, but runs none of them, as an "
-            "exported one does: give the module that it was made from, or `stages` as names."
+            f"`model` holds parameters in {number_of(len(holders), 'module')}, but runs none of "
+            "them, as an exported one does: give the module that it was made from, or `stages` as "
+            "names."
         )
     return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext._typing import Inputs, Target, Tensors
 
 MakeMethod = Callable[[nn.Module], Any]
@@ -118,7 +118,7 @@ def _one_map(maps: Any, n_examples: int) -> Tensor:
         got = [tuple(m.shape) if isinstance(m, Tensor) else type(m).__name__ for m in parts]
         raise TypeError(
             f"`make_method` must make a method whose `attribute` gives a map for each of "
-            f"{n_examples} examples, but got {', '.join(map(str, got)) or 'none'}."
+            f"{number_of(n_examples, 'example')}, but got {', '.join(map(str, got)) or 'none'}."
         )
     parts = tuple(m.detach() for m in parts)
     return parts[0] if len(parts) == 1 else torch.cat([m.flatten(1) for m in parts], 1)

@@ -70,7 +70,7 @@ def train_on_permuted_labels(
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.random.fork_rng(),
-        Work(n_epochs, "epochs", "permuted labels", shown=show_progress) as work,
+        Work(n_epochs, "epoch", "permuted labels", shown=show_progress) as work,
     ):
         twin = twin_of(model).requires_grad_(True)
         optimizer = torch.optim.Adam(twin.parameters(), lr=lr)

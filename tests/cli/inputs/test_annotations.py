@@ -135,7 +135,7 @@ def test_each_class_has_the_region_of_its_objects():
     made = read(content, several=True)
     one = made.of["x.png"]
     assert one.label == (0, 1)
-    assert "1 categories that are no class of the model" in made.notes[0]
+    assert "1 category that is no class of the model" in made.notes[0]
     # Of a class without an object, as --labels may name it, there is no region.
     assert [*map(np.array_equal, regions(one, (0, 1, 3)), [ant, bee, bee & ant])] == [True] * 3
     single = read(content).of["x.png"]
@@ -192,7 +192,7 @@ def test_objects_of_voc_files_are_told_by_their_names():
     ant, bee = regions(one, (0, 1))
     assert np.array_equal(bee, box(1, 1, 3, 4))
     assert np.array_equal(ant, box(5, 2, 10, 6))
-    assert "1 categories that are no class" in made.notes[0]
+    assert "1 category that is no class" in made.notes[0]
     problems = [made.of[name].problem for name in ("sub/y", "z", "half")]
     for problem, words in zip(problems, ("could not convert", "no element|no end|unclosed|mismatch",
                                          "without a whole bndbox"), strict=True):  # fmt: skip

@@ -89,7 +89,7 @@ def test_what_is_not_read_is_said(monkeypatch):
     assert listed.files == ["a.jpg", "b.png"]
     assert listed.notes == [
         "IMAGES: images/sub can't be read (Permission denied): what it holds is missing",
-        "IMAGES holds 1 pictures of formats that are not read, such as 'x.heic'",
+        "IMAGES holds 1 picture of formats that are not read, such as 'x.heic'",
     ]
 
 
@@ -98,7 +98,7 @@ def test_paths_mean_an_image_with_or_without_its_suffix():
     said = {"a": 1, "sub/b.jpg": 2, "c.d": 3, "gone": 4}
     found, notes = assigned(images, said, "--labels")
     assert found == {"a.png": 1, "sub/b.jpg": 2, "c.d.png": 3}
-    assert notes == ["--labels names 1 images that are not there, such as 'gone'"]
+    assert notes == ["--labels names 1 image that is not there, such as 'gone'"]
     assert assigned(images, {"a": 1, "a.png": 1}, "--labels") == ({"a.png": 1}, [])
     assert assigned(images, {}, "--labels") == ({}, [])
     for wrong, words in (

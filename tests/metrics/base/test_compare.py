@@ -201,7 +201,7 @@ def test_a_pair_is_told_apart_in_one_way_wherever_it_is_asked(shared):
     means = {name: float(value.nanmean()) for name, value in values.items()}
     if shared:
         place = standing(means, values, True, smallest_of(values, 0.01))
-        assert (place.first, place.limit) == ("b", limit.replace("examples", "images"))
+        assert (place.first, place.limit) == ("b", limit.replace("example", "image"))
         assert (place.best == "b") is (pair.verdict == "higher")
 
 
