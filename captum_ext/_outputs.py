@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captum_ext._text import number_of
@@ -154,3 +155,44 @@ def may_watch(module: Any) -> bool:
     """Whether a call can be watched: not while it is traced, nor in a copy for one device."""
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
     return not traced and not getattr(module, "_is_replica", False)
+
+
+@contextmanager
+def told_misfits(model: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
+    """Says of a call that fails as types or an export's shapes differ what to do, in a sentence.
+
+    Args:
+        model: that is asked within.
+        inputs: that it is given.
+
+    Raises:
+        ValueError: instead of torch's own words, where these are known.
+
+    >>> with told_misfits(torch.nn.Linear(2, 1).double(), (torch.ones(1, 2),)):
+    ...     torch.nn.Linear(2, 1).double()(torch.ones(1, 2))
+    Traceback (most recent call last):
+    ...
+    ValueError: the model's parameters are torch.float64 and its inputs torch.float32 (mat1 and ...
+    """
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        # No `reason` of ours is wrapped again, and no memory that ran out is taken for one.
+        said = str(error).partition("\n")[0].rstrip(".")
+        parameters = model.parameters() if isinstance(model, nn.Module) else ()
+        types = {p.dtype for p in parameters if p.is_floating_point()}
+        given = {x.dtype for x in inputs if x.is_floating_point()}
+        if "Guard failed" in said or "Expected input at" in said:  # before torch 2.9
+            raise ValueError(
+                f"the model was exported for inputs of one shape ({said}): export it with "
+                "`dynamic_shapes` for the batch, or, where it is of one row, ask one at a time: "
+                "`internal_batch_size=1` (of RISE `perturbations_per_eval=1`) and one example; "
+                "in `evaluate` `batch_size=1` too, in the commands --batch-size 1 (--group 1)."
+            ) from error
+        if len(types) == len(given) == 1 and types != given and "type" in said:
+            own, other = *types, *given
+            raise ValueError(
+                f"the model's parameters are {own} and its inputs {other} ({said}): give "
+                f"`model.to({other})`, or inputs of {own}."
+            ) from error
+        raise

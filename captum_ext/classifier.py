@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import Self
 
-from captum_ext._outputs import Output, logits_of, may_watch, watched
+from captum_ext._outputs import Output, logits_of, may_watch, told_misfits, watched
 from captum_ext._sources import efficientnet_lite, timm, torchvision, transformers
 from captum_ext._sources.source import UNTOLD, Source, Wanted
 from captum_ext._text import numbered_class
@@ -158,7 +158,9 @@ class ImageClassifier(nn.Module):
                 f"{tuple(images.shape)}{hint if images.dim() == 3 else ''}."
             )
         given = (images - self.mean.to(images)) / self.std.to(images)
-        made = self._activated(logits_of(self._output(given), len(images), self.output))
+        with told_misfits(self.model, (given,)):
+            answer = self._output(given)
+        made = self._activated(logits_of(answer, len(images), self.output))
         return torch.cat([1 - made, made], 1) if self.both_classes and made.shape[1] == 1 else made
 
     def _output(self, given: Tensor) -> Any:
@@ -377,7 +379,12 @@ def require_unit_images(forward_func: Any, inputs: Any) -> None:
             low, high = span(images)
             raise ValueError(
                 "images must be in [0, 1], as the `ImageClassifier` normalizes them itself, but "
-                f"got values from {low:.3g} to {high:.3g}: give them without normalization."
+                f"got values from {low:.3g} to {high:.3g}: "
+                + (
+                    "divide them by 255."
+                    if 2 < high <= 255 and low >= 0
+                    else "give them without normalization."
+                )
             )
 
 

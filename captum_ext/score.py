@@ -17,7 +17,14 @@ from captum_ext._captum import (
     select_targets,
 )
 from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
-from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores, without_autocast
+from captum_ext._outputs import told_misfits
+from captum_ext._tensors import (
+    accumulation_dtype,
+    asked,
+    fresh,
+    require_scores,
+    without_autocast,
+)
 from captum_ext._text import number_of
 from captum_ext._typing import Forward, Target, Tensors
 
@@ -286,7 +293,7 @@ class Score:
         pairs = zip(seen, self.dtypes, strict=True)
         # Copied within the graph, so that a gradient is that of the point, whatever is written.
         copies = [x.to(self.device, dtype, copy=True) for x, dtype in pairs]
-        with self._callers_autocast():
+        with self._callers_autocast(), told_misfits(self.forward_func, tuple(copies)):
             output = self.forward_func(*copies, *fresh(arguments))
         scores = require_scores(output, len(seen[0]))
         _check_target(scores, self._listed)

@@ -28,7 +28,7 @@ ALLOWED = {
     "_torchmetrics": set(),
     "_tensors": _BASE,
     "_memory": _BASE,
-    "score": {*_BASE, "_captum", "_tensors", "_memory"},
+    "score": {*_BASE, "_captum", "_tensors", "_memory", "_outputs"},
     "blur": {*_BASE, "_tensors"},
     "maps": {*_BASE, "_tensors"},
     "_sources": {*_BASE, "_transform", "_weights"},

@@ -4,13 +4,13 @@ import contextlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import captum.attr
 import pytest
 import torch
-from captum.attr._core import dataloader_attr
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
@@ -38,18 +38,21 @@ def test_examples_give_what_the_page_says(page):
 
 @pytest.mark.skipif(not hasattr(captum.attr, "ImageMaskInput"), reason="before Captum 0.9")
 @pytest.mark.parametrize(
-    ("section", "supported"),
+    ("section", "pipeline"),
     [
-        ("A language model, by ablation", captum.attr.LLMAttribution.SUPPORTED_METHODS),
-        ("A language model, by ablation", captum.attr.RemoteLLMAttribution.SUPPORTED_METHODS),
-        ("A language model, by gradients", captum.attr.LLMGradientAttribution.SUPPORTED_METHODS),
-        ("A data loader", dataloader_attr.SUPPORTED_METHODS),
+        ("A language model, by ablation", "LLMAttribution"),
+        ("A language model, by ablation", "RemoteLLMAttribution"),
+        ("A language model, by gradients", "LLMGradientAttribution"),
+        ("A data loader", "DataLoaderAttribution"),
     ],
 )
-def test_the_page_names_the_classes_that_captum_takes(section, supported):
+def test_the_page_names_the_classes_that_captum_takes(section, pipeline):
+    kind = getattr(captum.attr, pipeline)
+    # The list of one of them stands beside it.
+    holder = kind if hasattr(kind, "SUPPORTED_METHODS") else sys.modules[kind.__module__]
     page = (DOCS / "captum_pipelines.md").read_text()
     said = page.partition(f"\n## {section}\n")[2].partition("```")[0]
-    taken = {one.__name__ for one in supported}
+    taken = {one.__name__ for one in holder.SUPPORTED_METHODS}
     assert taken <= {*re.findall(r"`(\w+)`", said)}
     of_captum = {n for n in re.findall(r"`(\w+)`", said) if n in SUPPORTED_SOMEWHERE}
     assert of_captum == taken

@@ -4,11 +4,18 @@ from collections import namedtuple
 
 import pytest
 import torch
+from captum.attr import IntegratedGradients
 from torch import nn
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import BlurIG, GuidedIG
-from captum_ext.metrics import Deletion, Insertion, accuracy_information_curve, insertion_curve
+from captum_ext.attr import IDGI, RISE, BlurIG, GuidedIG
+from captum_ext.metrics import (
+    Deletion,
+    Insertion,
+    accuracy_information_curve,
+    insertion,
+    insertion_curve,
+)
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 Pair = namedtuple("Pair", "features scores")
@@ -154,3 +161,51 @@ def test_several_labels_are_explained_each_by_itself(method):
     metric = Insertion(classifier, n_steps=2)
     metric.update(images(), maps, target=torch.tensor([0, 2]))
     assert metric.per_example.isfinite().all()
+
+
+def small():
+    layers = [nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3)]
+    return nn.Sequential(*layers).eval()
+
+
+def ways(model, images):
+    """What asks a model, each in its own way."""
+    classifier = ImageClassifier(model, [0.5] * 3, [0.5] * 3)
+    return {
+        "classifier": lambda: classifier(images),
+        "path": lambda: IDGI(IntegratedGradients(model)).attribute(images, target=1, n_steps=4),
+        "masks": lambda: RISE(classifier, 2).attribute(
+            images, n_masks=4, target=1, perturbations_per_eval=2
+        ),
+        "metric": lambda: insertion(classifier, images, images, target=1, n_steps=3),
+    }
+
+
+@pytest.mark.parametrize("way", ["classifier", "path", "masks", "metric"])
+def test_weights_of_another_type_than_the_inputs_are_told(way):
+    images = torch.rand(2, 3, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"parameters are torch.bfloat16 and its .*model.to\(torch"
+    ):
+        ways(small().bfloat16(), images)[way]()
+
+
+@pytest.mark.parametrize("way", ["classifier", "path", "masks", "metric"])
+def test_a_program_of_one_batch_size_says_how_it_can_be_asked(way):
+    images = torch.rand(1, 3, 8, 8)
+    program = torch.export.export(small(), (images,)).module()
+    with pytest.raises(ValueError, match="was exported for inputs of one shape") as raised:
+        ways(program, images if way != "classifier" else torch.rand(2, 3, 8, 8))[way]()
+    assert "\n" not in str(raised.value)
+    method = IDGI(IntegratedGradients(program))
+    method.attribute(images, target=1, n_steps=4, internal_batch_size=1)
+    RISE(program, 2).attribute(images, n_masks=4, target=1, perturbations_per_eval=1)
+
+
+def test_other_failures_are_the_models_own():
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("a type of my own")
+
+    with pytest.raises(RuntimeError, match=r"^a type of my own$"):
+        ImageClassifier(Failing().eval(), [0.5] * 3, [0.5] * 3)(torch.rand(1, 3, 8, 8))

@@ -283,6 +283,23 @@ def test_without_a_network_there_is_one_sentence_at_once(make, words, monkeypatc
     assert not constants.HF_HUB_OFFLINE
 
 
+def test_a_folder_that_is_none_is_said_to_be(tmp_path):
+    pytest.importorskip("timm")
+    pytest.importorskip("transformers")
+    for place in (f"{tmp_path}/nowhere", "./nowhere", "a/b/c"):
+        with pytest.raises(ValueError, match="is no folder that is there, nor the name of a model"):
+            ImageClassifier.from_transformers(place)
+        with pytest.raises(ValueError, match="a folder that is there"):
+            ImageClassifier.from_timm(place)
+    (tmp_path / "x.py").write_text("")
+    with pytest.raises(ValueError, match=r"x\.py holds no image classifier with its processor"):
+        ImageClassifier.from_transformers(tmp_path / "x.py")
+    with pytest.raises(ValueError, match=r"holds no network of timm: it has no config\.json"):
+        ImageClassifier.from_timm(tmp_path)
+    with pytest.raises(ValueError, match=r"^`num_classes` is for"):
+        ImageClassifier.from_transformers(tmp_path, num_classes=3)
+
+
 @pytest.mark.parametrize("library", ["timm", "transformers"])
 def test_without_its_extra_it_is_named(library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)

@@ -47,6 +47,11 @@ def source(name_or_model: str | os.PathLike[str] | nn.Module, wanted: Wanted) ->
 def _built(timm: Any, name: str, wanted: Wanted) -> nn.Module:
     weights = wanted.weights
     if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ValueError(
+                f"`name_or_model` {name} holds no network of timm: it has no config.json, as "
+                "timm.models.save_for_hf writes it beside the weights."
+            )
         name = f"local-dir:{name}"
     elif not name.startswith(_PREFIXES):
         _require_known(timm, name)
@@ -78,8 +83,8 @@ def _require_known(timm: Any, name: str) -> None:
         return
     near = get_close_matches(name.partition(".")[0], timm.list_models())
     raise ValueError(
-        "`name_or_model` is a name that timm.list_models() lists, a folder or a network, but got "
-        f"{name!r}{f': perhaps {near[0]}' if near else ''}."
+        "`name_or_model` is a name that timm.list_models() lists, a folder that is there, or a "
+        f"network, but got {name!r}{f': perhaps {near[0]}' if near else ''}."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from captum_ext._sources.hub import fetching
 from captum_ext._sources.source import UNTOLD, Source, Wanted, needed, with_classes
 from captum_ext._text import numbered_class, reason
 
+_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _ACTIVATIONS = {
     None: "softmax",
     "single_label_classification": "softmax",
@@ -61,11 +63,12 @@ def source(model_or_folder: Any, processor: Any, wanted: Wanted) -> Source:
 
 def _built(transformers: Any, place: str, wanted: Wanted) -> nn.Module:
     kind = transformers.AutoModelForImageClassification
+    if wanted.weights == "DEFAULT":
+        wanted.require_own()
     with _found(place):
         if wanted.weights != "DEFAULT":
             config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
         else:
-            wanted.require_own()
             model, info = kind.from_pretrained(
                 place, trust_remote_code=False, output_loading_info=True
             )
@@ -104,7 +107,12 @@ def _processor(transformers: Any, processor: Any, place: str) -> Any:
 @contextmanager
 def _found(place: str) -> Iterator[None]:
     """A folder is read as it is; a name is fetched."""
-    folder = os.path.isdir(place)
+    folder = os.path.exists(place)
+    if not folder and not _NAME.fullmatch(place):
+        raise ValueError(
+            f"`model_or_folder` {place} is no folder that is there, nor the name of a model: NAME "
+            "or OWNER/NAME."
+        )
     with nullcontext() if folder else fetching(place, "give its folder"):
         try:
             yield

@@ -286,6 +286,8 @@ def test_a_normalized_data_set_is_refused():
     classifier = flat_classifier(5)
     with pytest.raises(ValueError, match=r"images must be in \[0, 1\].*without normalization"):
         run(classifier, [(2 * x - 1, t) for x, t in data()])
+    with pytest.raises(ValueError, match=r"from [\d.]+ to \d+: divide them by 255\.$"):
+        run(classifier, [(255 * x, t) for x, t in data()])
 
 
 def test_one_image_outside_the_unit_range_is_left_out():
