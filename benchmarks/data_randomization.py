@@ -39,8 +39,6 @@ SIMILARITIES = {
 OF_PROBABILITIES = ("igos", "igos+", "igos++", "igos++-grad-cam", "mask", "rise")
 OPTIONS = {"rise": {"n_masks": 1000, "perturbations_per_eval": 50}}
 N_TRAIN, N_SEEDS = 2000, 2
-# The impostor that is drawn from a seed is the same map under both networks.
-NAMES = [name for name in METHODS if name != "random"]
 
 
 def mlp() -> nn.Sequential:
@@ -234,7 +232,7 @@ def figure(found: dict[str, Any], kind: str) -> Figure:
 
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", type=lambda text: text.split(","), default=NAMES)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[*METHODS])
     parser.add_argument("--n-images", type=int, default=30)
     parser.add_argument("--json", type=Path, default=JSON)
     parser.add_argument("--pictures", type=Path, default=PICTURES)

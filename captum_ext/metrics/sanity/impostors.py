@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from captum_ext._captum import Attribution
+from captum_ext._memory import module_of
 from captum_ext._random import stream
 from captum_ext._typing import Inputs
 from captum_ext.metrics.sanity.made_method import MakeMethod, as_tuple
@@ -77,12 +80,18 @@ class Edges(Impostor):
 
 
 class RandomMap(Impostor):
-    """Normal numbers, which the example and ``seed`` decide: the same in every batch and run.
+    """Normal numbers, which the example, the model's parameters and ``seed`` decide.
+
+    The same in every batch and run. Another model has another map, drawn independently: where
+    maps of two models are compared, it is at chance. A function without parameters is like none.
 
     >>> x = torch.rand(2, 3, 4, 4)
     >>> maps = RandomMap().attribute(x)
     >>> torch.equal(RandomMap().attribute(x[1:]), maps[1:]), torch.equal(maps[0], maps[1])
     (True, False)
+    >>> one, two = (RandomMap(torch.nn.Linear(4, 2)).attribute(x) for _ in range(2))
+    >>> torch.equal(one, two)
+    False
     """
 
     def attribute(
@@ -93,21 +102,36 @@ class RandomMap(Impostor):
         seed: int = 0,
     ) -> Any:
         """A map of each input's shape; all but ``inputs`` and ``seed`` is ignored."""
+        keys = self._of_model
         maps = tuple(
-            torch.stack([_drawn(one, seed, k) for one in x.detach()])
+            torch.stack([_drawn(one, seed, k, *keys) for one in x.detach()])
             for k, x in enumerate(as_tuple(inputs))
         )
         return maps if isinstance(inputs, tuple) else maps[0]
 
     def map_of(self, inputs: Tensor) -> Tensor:
-        return torch.stack([_drawn(one, 0, 0) for one in inputs])
+        return torch.stack([_drawn(one, 0, 0, *self._of_model) for one in inputs])
+
+    @cached_property
+    def _of_model(self) -> list[int]:
+        """What tells the model from others; nothing where there are no parameters."""
+        module = module_of(self.forward_func)
+        held = list(module.parameters()) if isinstance(module, nn.Module) else []
+        told = [p.detach().flatten().contiguous() for p in held if not (is_lazy(p) or p.is_meta)]
+        return [_key(*(p.cpu().view(torch.uint8) for p in told))] if told else []
 
 
-def _drawn(example: Tensor, seed: int, place: int) -> Tensor:
+def _drawn(example: Tensor, seed: int, place: int, *keys: int) -> Tensor:
     """Of an example's values, so that images of a data set don't share one order of pixels."""
-    content = example.cpu().double().contiguous().numpy().tobytes()
-    key = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
-    return torch.randn(example.shape, generator=stream(seed, place, key)).to(example)
+    key = _key(example.cpu().double())
+    return torch.randn(example.shape, generator=stream(seed, place, key, *keys)).to(example)
+
+
+def _key(*contents: Tensor) -> int:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content.contiguous().numpy().data)
+    return int.from_bytes(digest.digest()[:8], "big")
 
 
 class _Noise(Impostor):

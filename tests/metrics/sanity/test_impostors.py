@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from captum_ext.metrics import ParameterRandomization, impostors
+from captum_ext.metrics import DataRandomization, ParameterRandomization, impostors
+from captum_ext.registry import METHODS
 
 
 def checked(name, inputs, **settings):
@@ -35,6 +36,22 @@ def test_random_maps_follow_the_seed_alone():
     for _ in maps:
         nn.Linear(432, 6), nn.Linear(6, 2)
     assert torch.equal(torch.get_rng_state(), nets)
+
+
+def test_a_named_random_map_is_at_chance_wherever_models_are_compared():
+    make, images = METHODS["random"].make, torch.rand(3, 3, 12, 12)
+    nets = [nn.Sequential(nn.Flatten(), nn.Linear(432, 2)) for _ in range(2)]
+    data = DataRandomization(make, similarity=["spearman"])
+    data.update(*nets, images, target=1)
+    stages = ParameterRandomization(make, similarity=["spearman"])
+    stages.update(nets[0], images, target=1)
+    for check in (data, stages):
+        assert (check.per_example["spearman"].abs() < 0.2).all()
+    one, again, other = (make(net).attribute(images) for net in (nets[0], nets[0], nets[1]))
+    assert torch.equal(one, again)
+    assert torch.equal(make(nets[0]).attribute(images[1:]), one[1:])
+    assert not torch.equal(one, other)
+    assert torch.equal(make(nets[0].forward).attribute(images), one)
 
 
 def test_edges_are_where_neighbors_differ():
