@@ -47,6 +47,7 @@ class Knot:
         self._value = value
         self._gradient = gradient
         self._score = score
+        self._steepest: Tensor | None = None
 
     @property
     def value(self) -> Tensor:
@@ -66,9 +67,24 @@ class Knot:
             _, self._gradient = self._score.with_gradient(self.point)
         return self._gradient
 
+    @property
+    def steepest(self) -> Tensor:
+        """The size of each example's largest gradient, (N,); asked for once, as rules ask often."""
+        if self._steepest is None:
+            self._steepest = largest(self.gradient)
+        return self._steepest
+
     def with_value(self, value: Tensor) -> Knot:
         """The same point and gradient under another value."""
-        return Knot(self.point, value, self._gradient, self._score)
+        other = Knot(self.point, value, self._gradient, self._score)
+        other._steepest = self._steepest
+        return other
+
+
+def largest(tensors: Tensors) -> Tensor:
+    """The size of each example's largest entry over all tensors, (N,)."""
+    each = [x.abs().flatten(1).amax(1) for x in tensors]
+    return each[0] if len(each) == 1 else torch.stack(each).amax(0)
 
 
 Rule: TypeAlias = Callable[[Knot, Knot], Tensors]

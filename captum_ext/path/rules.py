@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
-from captum_ext.path.base import Knot
+from captum_ext.path.base import Knot, largest
 
 
 def riemann(here: Knot, there: Knot) -> Tensors:
@@ -74,8 +74,8 @@ class SharedRise(ABC):
             handed = self.hands_on(here, there)
             reached = there.with_value(_where(handed, here.value, there.value))
             yield here, reached
-            flat, step = self.is_flat(here, there), (here.gradient, here.point, there.point)
-            last = tuple(_choose(flat, a, b) for a, b in zip(last, step, strict=True))
+            step = (here.gradient, here.point, there.point)
+            last = _choose(self.is_flat(here, there), last, step)
             here, end = reached, there
         if handed.any():
             gradient, start, stop = last
@@ -103,11 +103,11 @@ class ImportantDirection(SharedRise):
 
     def weights(self, here: Knot, there: Knot) -> Tensors:
         """Squares of the gradient where the step starts."""
-        return tuple(g**2 for g in _scaled(here.gradient))
+        return tuple(g**2 for g in _scaled(here))
 
     def is_flat(self, here: Knot, there: Knot) -> Tensor:
         """Where there is no gradient."""
-        return _largest(here.gradient) == 0
+        return here.steepest == 0
 
 
 important_direction = ImportantDirection()
@@ -133,12 +133,12 @@ class TwoSidedDirection(SharedRise):
 
     def weights(self, here: Knot, there: Knot) -> Tensors:
         """Both ends' shares of squared gradient, added."""
-        ends = zip(_shares(here.gradient), _shares(there.gradient), strict=True)
+        ends = zip(_shares(here), _shares(there), strict=True)
         return tuple(a + b for a, b in ends)
 
     def is_flat(self, here: Knot, there: Knot) -> Tensor:
         """Where there is no gradient at either end."""
-        return (_largest(here.gradient) == 0) & (_largest(there.gradient) == 0)
+        return (here.steepest == 0) & (there.steepest == 0)
 
 
 two_sided_direction = TwoSidedDirection()
@@ -166,15 +166,16 @@ class AlignedContribution(SharedRise):
         contributions = _contributions(here, there)
         with_it = _aligned(contributions, here, there)
         sizes = tuple(c.abs() for c in contributions)
-        return _choose(_largest(with_it) == 0, sizes, with_it)
+        (chosen,) = _choose(largest(with_it) == 0, (sizes,), (with_it,))
+        return chosen
 
     def is_flat(self, here: Knot, there: Knot) -> Tensor:
         """Where no feature contributes."""
-        return _largest(_contributions(here, there)) == 0
+        return largest(_contributions(here, there)) == 0
 
     def hands_on(self, here: Knot, there: Knot) -> Tensor:
         """Where no feature pushes with the rise, which is then the work of curvature alone."""
-        return _largest(_aligned(_contributions(here, there), here, there)) == 0
+        return largest(_aligned(_contributions(here, there), here, there)) == 0
 
 
 aligned_contribution = AlignedContribution()
@@ -191,7 +192,7 @@ which no feature pushes with the rise hands it on to the next step, in `integrat
 
 def _contributions(here: Knot, there: Knot) -> Tensors:
     """Gradient times displacement, up to a factor per example."""
-    steps = zip(_scaled(here.gradient), here.point, there.point, strict=True)
+    steps = zip(_scaled(here), here.point, there.point, strict=True)
     return tuple(g * (b - a) for g, a, b in steps)
 
 
@@ -200,34 +201,35 @@ def _aligned(contributions: Tensors, here: Knot, there: Knot) -> Tensors:
     return tuple((c * _like(sign, c)).relu() for c in contributions)
 
 
-def _scaled(gradient: Tensors) -> Tensors:
+def _scaled(knot: Knot) -> Tensors:
     """The gradient with its largest entry made 1: squares of small ones would underflow."""
-    largest = _largest(gradient)
-    scale = torch.where(largest > 0, largest, 1)
-    return tuple(g / _like(scale, g) for g in gradient)
+    scale = torch.where(knot.steepest > 0, knot.steepest, 1)
+    return tuple(g / _like(scale, g) for g in knot.gradient)
 
 
-def _shares(gradient: Tensors) -> Tensors:
+def _shares(knot: Knot) -> Tensors:
     """Each feature's share of the squared gradient: they sum to 1, or are 0 without a gradient."""
-    squares = tuple(g**2 for g in _scaled(gradient))
+    squares = tuple(g**2 for g in _scaled(knot))
     total = _total(squares)
     return tuple(w / _like(torch.where(total > 0, total, 1), w) for w in squares)
 
 
 def _total(weights: Tensors) -> Tensor:
     wide = accumulation_dtype(weights[0].device)
-    return torch.stack([w.flatten(1).sum(1, dtype=wide) for w in weights]).sum(0)
+    each = [w.flatten(1).sum(1, dtype=wide) for w in weights]
+    return each[0] if len(each) == 1 else torch.stack(each).sum(0)
 
 
-def _largest(tensors: Tensors) -> Tensor:
-    return torch.stack([x.abs().flatten(1).amax(1) for x in tensors]).amax(0)
-
-
-def _choose(mask: Tensor, instead: Tensors, given: Tensors) -> Tensors:
+def _choose(
+    mask: Tensor, instead: tuple[Tensors, ...], given: tuple[Tensors, ...]
+) -> tuple[Tensors, ...]:
     # An accelerator is not asked at each step, which would stall it; the CPU is spared the copy.
     if mask.device.type == "cpu" and not mask.any():
         return given
-    return tuple(_where(mask, a, b) for a, b in zip(instead, given, strict=True))
+    return tuple(
+        tuple(_where(mask, a, b) for a, b in zip(*pair, strict=True))
+        for pair in zip(instead, given, strict=True)
+    )
 
 
 def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:

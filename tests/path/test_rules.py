@@ -6,6 +6,7 @@ from captum_ext.path import (
     Knot,
     StraightLine,
     aligned_contribution,
+    base,
     important_direction,
     integrate,
     trapezoid,
@@ -42,6 +43,13 @@ def test_at_the_end_the_rise_goes_to_the_previous_step():
 
 def test_without_any_gradient_there_is_no_credit():
     assert idgi([0.0, 1.0, 3.0], [[0.0, 0.0]] * 3) == [0.0, 0.0]
+
+
+def test_each_gradient_is_searched_for_its_largest_entry_once(monkeypatch):
+    searched, real = [], base.largest
+    monkeypatch.setattr(base, "largest", lambda tensors: searched.append(tensors) or real(tensors))
+    assert idgi([0.0, 1.0, 3.0, 4.0], [[0.0, 2.0], [0.0, 0.0], [1.0, 0.0], [5.0, 5.0]])
+    assert [g[0].tolist() for g in searched] == [[[0.0, 2.0]], [[0.0, 0.0]], [[1.0, 0.0]]]
 
 
 def test_the_last_gradient_plays_no_part():
