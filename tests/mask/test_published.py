@@ -26,7 +26,8 @@ def golden() -> dict[str, Tensor]:
     return load("igos")
 
 
-@pytest.mark.parametrize("iterations", [1, 5, 15])
+# Trials and lengths are compared at each iteration before.
+@pytest.mark.parametrize("iterations", [1, 15])
 @pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("weights", WEIGHTS)

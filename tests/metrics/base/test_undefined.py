@@ -134,8 +134,10 @@ METRICS = {
 BINNED = ("aic, binned", "sic, binned")
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [(name, seed) for name in METRICS for seed in range(2 if "randomization" in name else 4)],
+)
 def test_what_is_nan_has_a_reason_and_what_has_a_reason_is_nan(name, seed):
     make = METRICS[name]
     whole = make(torch.Generator().manual_seed(seed), [slice(0, N)])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from captum_ext._random import seeded
 from captum_ext.metrics import DataRandomization, ParameterRandomization, impostors
 from captum_ext.registry import METHODS
 
@@ -52,6 +53,15 @@ def test_a_named_random_map_is_at_chance_wherever_models_are_compared():
     assert torch.equal(make(nets[0]).attribute(images[1:]), one[1:])
     assert not torch.equal(one, other)
     assert torch.equal(make(nets[0].forward).attribute(images), one)
+
+
+def test_a_check_on_the_cpu_seeds_no_other_device(monkeypatch):
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("seeds all devices"))
+    with seeded(3, torch.device("cpu")) as drawn:
+        assert not drawn()
+        one = torch.rand(2)
+        assert drawn()
+    assert torch.equal(one, torch.rand(2, generator=torch.Generator().manual_seed(3)))
 
 
 def test_edges_are_where_neighbors_differ():
