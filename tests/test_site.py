@@ -87,6 +87,39 @@ def test_every_equation_is_set_without_a_script(site):
         assert len(blocks) == count, file.name
 
 
+def test_the_keyboard_reaches_all_code_and_the_search_has_a_name(site):
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        assert 'role="dialog">' not in text, page.name
+        assert all("tabindex" in tag for tag in re.findall(r"<pre\b.*?<code[^>]*>", text)), (
+            page.name
+        )
+
+
+PAINTED = """
+const shown = (element) => getComputedStyle(element);
+const link = document.querySelector(".md-typeset p a, .md-typeset li a");
+answer([[shown(link).color, shown(document.body).backgroundColor],
+  [shown(document.querySelector(".md-header__topic")).color,
+   shown(document.querySelector(".md-header")).backgroundColor]]);
+"""
+
+
+def luminance(color):
+    """Of a color as browsers tell it, by WCAG 2."""
+    values = [float(v) / 255 for v in re.findall(r"[\d.]+", color)[:3]]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@needs_browser
+def test_links_and_the_header_can_be_read(site):
+    """A contrast of 4.5 to 1, as WCAG 2 asks of text."""
+    for pair in asked(site / "choose.html", PAINTED, site):
+        dark, light = sorted(map(luminance, pair))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, pair
+
+
 TYPED = """
 const input = document.querySelector("[data-md-component=search-query]");
 input.focus();
