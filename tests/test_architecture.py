@@ -109,7 +109,7 @@ def test_pictures_are_opened_as_formats_that_are_named(file):
             assert "formats" in [word.arg for word in node.keywords], f"{file}, {node.lineno}"
 
 
-_AMOUNT = re.compile(r"(len\(|int\(|n$|(\w+\.)*n_\w+$|count)(?!.* - 1$)")
+_AMOUNT = re.compile(r"(len\(|int\(|n$|(\w+\.)*n_\w+$|count|channels)(?!.* - 1$)")
 _PLURAL = re.compile(r" ((?!is |was |has )[a-z-]+ )?(?!is\b|was\b|has\b|times\b|needs\b)[a-z]+s\b")
 
 

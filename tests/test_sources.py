@@ -259,7 +259,7 @@ def test_a_network_that_is_not_timms_or_of_other_channels_is_refused():
     timm = pytest.importorskip("timm")
     with pytest.raises(ValueError, match="has no `pretrained_cfg`"):
         ImageClassifier.from_timm(models.squeezenet1_1())
-    with pytest.raises(ValueError, match="images of 1 channels, but its configuration"):
+    with pytest.raises(ValueError, match="images of 1 channel, but its configuration"):
         ImageClassifier.from_timm(lean(timm, "resnet18", in_chans=1))
 
 

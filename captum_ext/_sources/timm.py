@@ -11,6 +11,7 @@ from torch import nn
 
 from captum_ext._sources.hub import fetching
 from captum_ext._sources.source import Source, Wanted, needed, with_classes
+from captum_ext._text import number_of
 
 _PREFIXES = ("hf-hub:", "hf_hub:", "local-dir:")
 
@@ -96,8 +97,9 @@ def _require_channels(model: Any, config: Any, data: dict[str, Any]) -> None:
         channels = getattr(layer, "in_channels", len(data["mean"]))
         if channels != len(data["mean"]):
             raise ValueError(
-                f"`name_or_model` takes images of {channels} channels, but its configuration "
-                f"normalizes {len(data['mean'])}: use ImageClassifier(model, mean, std)."
+                f"`name_or_model` takes images of {number_of(channels, 'channel')}, but its "
+                f"configuration normalizes {len(data['mean'])}: use "
+                "ImageClassifier(model, mean, std)."
             )
 
 

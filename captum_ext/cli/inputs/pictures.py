@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from captum_ext._text import reason
+from captum_ext._text import number_of, reason
 from captum_ext.classifier import Transform
 from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.models import channels_of, transform_of
@@ -71,8 +71,8 @@ class Reader:
         channels = channels_of(model)
         if channels not in (1, 3):
             raise CallError(
-                f"--model takes images of {channels} channels, but pictures have 3 (color) or 1 "
-                "(grey)."
+                f"--model takes images of {number_of(channels, 'channel')}, but pictures have 3 "
+                "(color) or 1 (grey)."
             )
         self.mode = "RGB" if channels == 3 else "L"
         if _is_random(self.transform, self.mode):

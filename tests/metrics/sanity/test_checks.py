@@ -346,7 +346,7 @@ def test_state_merges_and_pickles_and_the_method_is_borrowed(net, images):
         pickle.loads(pickle.dumps(whole)).update(net, images, target=1)
     assert not any("weight" in key for key in whole.state_dict())
     small = nn.Sequential(nn.Flatten(), nn.Linear(504, 3))
-    with pytest.raises(ValueError, match=r"`model` has 1 stages.*had 6"):
+    with pytest.raises(ValueError, match=r"`model` has 1 stage,.*had 6"):
         whole.update(small, images, target=1)
     whole.reset()
     assert (whole.report, whole.maps) == ([], [])
