@@ -1,17 +1,15 @@
-"""MkDocs hook: what the theme leaves out for keyboards and screen readers."""
+"""MkDocs hook: the theme's search gets the name that a screen reader tells."""
 
 from typing import Any
 
-LACKING = {
-    'data-md-component="search" role="dialog"': ' aria-label="Search"',
-    # Wide code scrolls, which takes a place for the keyboard's focus.
-    "<pre><span></span><code": ' tabindex="0"',
-}
-"""By what stands in a page, what must follow."""
+SEARCH = 'data-md-component="search" role="dialog"'
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Names the search, and lets the keyboard into blocks of code."""
-    for start, more in LACKING.items():
-        output = output.replace(start, start + more)
-    return output
+    """Names the search of a page."""
+    return output.replace(SEARCH, f'{SEARCH} aria-label="Search"')
+
+
+def on_post_template(output: str, template_name: str, config: Any) -> str:
+    """The same of pages that no file of docs/ becomes."""
+    return on_post_page(output, None, config)
