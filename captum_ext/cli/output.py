@@ -94,32 +94,34 @@ def check_outputs(
 def _check_place(option: str, file: Path, suffixes: tuple[str, ...]) -> None:
     if file.suffix.lower() not in suffixes:
         raise CallError(f"{option} ends in one of {', '.join(suffixes)}, but got {file}.")
-    if os.path.lexists(file) and not file.exists():
-        raise CallError(f"{option} is a link to nothing: {file}. Remove it, or name another file.")
+    _require_no_dead_link(option, file, "another file")
     folder = file.resolve().parent
     if (file.exists() and not file.is_file()) or not folder.is_dir():
         raise CallError(f"{option} is a file in an existing folder, but got {file}.")
+    _require_writable(f"{option} is in a folder", folder, file)
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raises CallError unless a folder is there, or can be made, to write into."""
+    _require_no_dead_link(option, folder, "another")
+    if folder.exists() and not folder.is_dir():
+        raise CallError(f"{option} is a folder, but {folder} is a file.")
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    _require_writable(f"{option} is a folder", nearest, folder)
+
+
+def _require_no_dead_link(option: str, place: Path, other: str) -> None:
+    if os.path.lexists(place) and not place.exists():
+        raise CallError(f"{option} is a link to nothing: {place}. Remove it, or name {other}.")
+
+
+def _require_writable(what: str, folder: Path, given: Path) -> None:
     try:
         # Permissions alone don't say it: a file system may be read-only or full of names.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise CallError(
-            f"{option} is in a folder that can be written to, but got {file}: {error.strerror}."
-        ) from error
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Raises CallError unless a folder is there, or can be made, to write into."""
-    if os.path.lexists(folder) and not folder.exists():
-        raise CallError(f"{option} is a link to nothing: {folder}. Remove it, or name another.")
-    if folder.exists() and not folder.is_dir():
-        raise CallError(f"{option} is a folder, but {folder} is a file.")
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    try:
-        tempfile.TemporaryFile(dir=nearest).close()
-    except OSError as error:
-        raise CallError(
-            f"{option} is a folder that can be written to, but got {folder}: {error.strerror}."
+            f"{what} that can be written to, but got {given}: {error.strerror}."
         ) from error
 
 

@@ -4,12 +4,14 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from captum_ext.cli.output import is_ours, whole_file
+from captum_ext.cli.errors import CallError
+from captum_ext.cli.output import check_folder, check_outputs, is_ours, whole_file
 from tests.cli.conftest import evaluate, explain, picture, said, sanity
 
 
@@ -169,3 +171,24 @@ def test_results_of_others_are_not_written_over_by_evaluate(folder, capsys):
             assert code == 2
             assert f"{name} is no run's" in said(capsys)[-1]
         shutil.rmtree("mine")
+
+
+def check_file(option, file):
+    check_outputs({option: file}, [], overwrite=False)
+
+
+@pytest.mark.parametrize(("check", "place"), [(check_folder, "there"), (check_file, "there.png")])
+def test_a_dead_link_and_a_full_disk_are_said_of_files_and_of_folders(
+    check, place, tmp_path, monkeypatch
+):
+    (tmp_path / place).symlink_to(tmp_path / "nothing")
+    with pytest.raises(CallError, match=rf"^--out is a link to nothing: .*{place}\. Remove it"):
+        check("--out", tmp_path / place)
+    (tmp_path / place).unlink()
+
+    def full(dir):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(CallError, match=rf"can be written to, but got .*{place}: No space left"):
+        check("--out", tmp_path / place)
