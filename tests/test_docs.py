@@ -112,3 +112,27 @@ def test_the_table_of_images_is_what_its_script_makes(monkeypatch, tmp_path):
     rows = [{k: dict.fromkeys(power.SCORES, v) for k, v in pair.items()} for pair in pairs]
     file.write_text("\n".join(json.dumps({"own": row}) for row in rows))
     assert power.from_rows(file) == {("IG", score): 1.0 for score in power.SCORES}
+
+
+MEASURED = re.compile(r"(?<![\w.])\.\d\d+|\d\d MB\b")
+MADE_BY = re.compile(
+    r"[a-z_]+\.(py|ipynb)\b|tutorials/|captum-ext explain"
+    r"|(performance|evidence|benchmarks|aligned)\.md"
+)
+_BESIDE_OTHERS = "Numbers on this page that name no script"
+"""How protocols.md begins: what published code does, measured beside it."""
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))]
+)
+def test_measured_numbers_stand_beside_what_made_them(page):
+    """A script, a notebook, a command, or a page that names one, in the section or the first."""
+    text = (DOCS.parent / page if page == "README.md" else DOCS / page).read_text()
+    first, *sections = re.split(r"(?m)^(?=## )", re.sub(r"(?ms)^```.*?^```", "", text))
+    if _BESIDE_OTHERS in first:
+        return
+    last = sections[-1] if sections else ""
+    for section in sections:
+        if MEASURED.search(section) and not MADE_BY.search(first):
+            assert MADE_BY.search(section) or "\nMade by" in last, section[:200]
