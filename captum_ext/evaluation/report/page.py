@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,19 +100,26 @@ def write_report(
 
 @dataclass(frozen=True)
 class Links:
-    """The images' own pages: by position their address, where they lie, and how large they are."""
+    """The images' own pages: by position their address, where they lie, and how large they are.
+
+    ``without`` are names of images that are shown and have none.
+    """
 
     pages: Mapping[int, str] = field(default_factory=dict)
+    without: Sequence[str] = ()
     folder: str = ""
     megabytes: float = 0.0
 
 
 def _linked(found: Evaluation, names: Mapping[str, str], file: Path, folder: Path) -> Links:
-    written = write_pages(found, names, folder, shown_positions(found, _primary(found)))
+    shown = shown_positions(found, _primary(found))
+    written = write_pages(found, names, folder, shown)
     # Relative, so that the page and the folder move together.
     place = Path(os.path.relpath(folder, file.parent)).as_posix()
     size = sum((folder / name).stat().st_size for name in written.values())
-    return Links({k: f"{quote(place)}/{n}" for k, n in written.items()}, place, size / 1e6)
+    pages = {k: f"{quote(place)}/{n}" for k, n in written.items()}
+    without = [found.name_of(k) for k in sorted(shown - {*written})]
+    return Links(pages, without, place, size / 1e6)
 
 
 def _content(

@@ -105,6 +105,16 @@ def test_a_run_that_was_stopped_gives_the_same_pages(model, tmp_path):
     assert written(mended, tmp_path / "c") == written(whole, tmp_path / "d")
 
 
+def test_images_without_a_page_are_named_beside_those_that_have_one(model, tmp_path):
+    found = run(model, 3)
+    write_report(found, tmp_path / "all.html", pages=tmp_path / "pages")
+    assert "No page:" not in (tmp_path / "all.html").read_text("utf-8")
+    # As after data changed: what an image had been dropped for is shown no more.
+    del found.pieces[1, ""]
+    write_report(found, tmp_path / "some.html", pages=tmp_path / "pages")
+    assert f"No page: {found.name_of(1)}. An image" in (tmp_path / "some.html").read_text("utf-8")
+
+
 READ = """
 await until('insertion_abs 0');
 const found = {};
