@@ -43,8 +43,8 @@ def check_same(run: Run, about: About, folder: Path, session: str) -> None:
     if differing:
         key, old, new = differing
         raise OtherRunError(
-            f"{folder} holds a run with other settings: `{key}` is {_short(old)} there and "
-            f"{_short(new)} here. Give another folder, or {anew}."
+            f"{folder} holds a run with other settings: `{key}` is {_places(old, new)}. Give "
+            f"another folder, or {anew}."
         )
     unknown = {**run.unknown, **about.unknown}
     if unknown and run.session != session:
@@ -71,6 +71,19 @@ def _difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | No
 def text_of(value: Mapping[str, Any]) -> str:
     """As JSON, the same for the same content."""
     return json.dumps(value, sort_keys=True)
+
+
+def _places(old: Any, new: Any) -> str:
+    """What stands in either run; of a part that one of them lacks, which has it.
+
+    >>> _places(2, 3), _places({"steps": 50}, None)
+    ('2 there and 3 here', 'there and not here')
+    """
+    if isinstance(old, dict) and new is None:
+        return "there and not here"
+    if isinstance(new, dict) and old is None:
+        return "here and not there"
+    return f"{_short(old)} there and {_short(new)} here"
 
 
 def _short(value: Any) -> str:
