@@ -1,5 +1,7 @@
 """A folder with models that behave and misbehave, and images."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,6 +108,15 @@ def quick_figures(request, monkeypatch):
         monkeypatch.setattr(
             Figure, "savefig", lambda _, to, **how: real(empty, to, **{**how, "dpi": 9})
         )
+
+
+@pytest.fixture(autouse=True)
+def own_modules(tmp_path):
+    """A test's own files are no modules of the next one, which may have files of that name."""
+    yield
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
