@@ -122,6 +122,15 @@ def _linked(found: Evaluation, names: Mapping[str, str], file: Path, folder: Pat
     return Links(pages, without, place, size / 1e6)
 
 
+def _best(found: Evaluation, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What can be said of scores, each sentence once, and the scores of which it is true."""
+    said: dict[str, list[dict[str, str]]] = {}
+    for column, one in found.standings.items():
+        value = {"column": column, "value": _value(found, column, one.first)}
+        said.setdefault(one.sentence(names), []).append(value)
+    return [{"scores": scores, "sentence": sentence} for sentence, scores in said.items()]
+
+
 def _content(
     found: Evaluation, names: Mapping[str, str], against: str, links: Links
 ) -> dict[str, Any]:
@@ -134,11 +143,7 @@ def _content(
         "style": Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         "model": found.settings.get("model_name") or found.settings.get("model"),
         "on_labels": f"{said[:1].upper()}{said[1:]}",
-        "best": [
-            {"column": column, "value": _value(found, column, one.first),
-             "sentence": one.sentence(names)}
-            for column, one in found.standings.items()
-        ],
+        "best": _best(found, names),
         "first": first,
         "against": against,
         "significant": SIGNIFICANT,

@@ -102,3 +102,16 @@ def test_copies_hold_every_cell():
     assert [*csv.reader(io.StringIO(made["CSV"]))] == rows
     assert r"IG \& co, 50 \% & 0.5 [0.4, 0.6] \\" in made["LaTeX"]
     assert re.findall(r"\| IG & co, 50 % \| 0.5 \[0.4, 0.6\] \|", made["Markdown"])
+
+
+def test_each_sentence_on_the_best_stands_once_before_all_its_scores(net, tmp_path):
+    net = torch.nn.Sequential(*net, torch.nn.Softmax(1)).eval()
+    asked = {f"{name} {k}": m for k in (1, 2) for name, m in metrics(net).items()}
+    found = evaluate(net, data(4), methods(net), asked, batch_size=2, seed=0)
+    write_report(found, tmp_path / "page.html")
+    best = (tmp_path / "page.html").read_text().split("<section class=best")[1].split("</ul>")[0]
+    said = [" ".join(line.split("</li>")[0].split()) for line in best.split("<li>")[1:]]
+    sentences = [one.rsplit("</b>", 1)[1].split(": ", 1)[1] for one in said]
+    assert len({*sentences}) == len(sentences) <= len(found.standings) / 2
+    told = [column for one in said for column in re.findall("<b>(.*?)</b>", one)]
+    assert sorted(told) == sorted(found.standings)
