@@ -22,11 +22,15 @@ def placed(
     One that says itself where its steps are keeps them.
     """
     placement = _asked_for(settings)
-    if placement is even or not _is_free(method):
-        return method, options
+    if placement is not even and _is_free(method):
+        assert isinstance(method, PathAttribution)
+        method = method.placed(placement)
+        places = placement is not None or method.default_placement is not None
+    else:
+        places = getattr(method, "placement", None) not in (None, even)
     # Without --steps the placement says how many it needs.
-    left_out = {"n_steps"} if settings.steps is None and _places(placement, method) else set()
-    return method.placed(placement), {k: v for k, v in options.items() if k not in left_out}
+    left_out = {"n_steps"} if settings.steps is None and places else set()
+    return method, {k: v for k, v in options.items() if k not in left_out}
 
 
 def require_placed(made: Mapping[str, Configured], settings: Settings) -> None:
@@ -62,10 +66,6 @@ def steps_told(made: Mapping[str, Configured], settings: Settings) -> list[str]:
 def _asked_for(settings: Settings) -> Placement | None:
     """What ``--placement`` says, None for each method's own."""
     return None if settings.placement == OWN_PLACEMENT else PLACEMENTS[settings.placement]
-
-
-def _places(placement: Placement | None, method: PathAttribution) -> bool:
-    return placement is not None or method.default_placement is not None
 
 
 def _is_free(method: Attribution) -> bool:

@@ -86,7 +86,15 @@ def test_a_method_that_places_its_steps_itself_keeps_them():
     for placement in ("even", "equal-rise"):
         made = configured("own", len, Explain(methods="own", placement=placement))
         assert made.method.placement is own
-    assert configured("own", len, Explain(methods="own")).options == {"n_steps": 50}
+    # It says how many it needs, too, unless that is asked for.
+    assert configured("own", len, Explain(methods="own")).options == {}
+    assert configured("own", len, Explain(methods="own", steps=9)).options == {"n_steps": 9}
+
+
+def test_aligned_takes_as_many_steps_as_the_help_says(folder):
+    words = ["--methods", "aligned,ig", "--json", "t.json"]
+    assert main(["explain", "photo.png", *MODEL, *words]) == 0
+    assert [row["gradients"] for row in report("t.json")["table"]] == [PLACED_STEPS, 50]
 
 
 def test_a_run_goes_on_only_under_its_own_placement(folder, capsys):
