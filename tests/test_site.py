@@ -112,6 +112,22 @@ def luminance(color):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+SCROLLING = """
+const main = () => [...document.querySelectorAll("article *")];
+const scrolls = (part) => ["auto", "scroll"].includes(getComputedStyle(part).overflowX);
+for (let k = 0; k < 80 && !document.querySelector(".md-typeset__scrollwrap"); k++)
+  await new Promise((r) => setTimeout(r, 100));
+answer(main().filter(scrolls).map((part) => [part.className || part.tagName, part.tabIndex]));
+"""
+
+
+@needs_browser
+def test_what_scrolls_sideways_by_its_style_is_reached_by_the_keyboard(site):
+    found = asked(site / "metrics" / "localization.html", SCROLLING, site / "metrics")
+    assert "equation" in {name for name, _ in found}
+    assert {place for _, place in found} == {0}
+
+
 @needs_browser
 def test_links_and_the_header_can_be_read_and_what_scrolls_is_reached(site):
     """A contrast of 4.5 to 1, as WCAG 2 asks of text."""
