@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,60 @@ def stream(*keys: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) >> 1)
 
 
+@dataclass
+class _Watch:
+    """Whether anything was drawn from the global random states since it began."""
+
+    start: dict[str, Any]
+    device: torch.device
+    drawn: bool = False
+
+    def __call__(self) -> bool:
+        self.drawn = self.drawn or not _equal(self.start, _states(self.device))
+        return self.drawn
+
+
+_watching: ContextVar[tuple[_Watch, ...]] = ContextVar("watching", default=())
+
+
+@contextmanager
+def restored(device: torch.device) -> Iterator[Callable[[], bool]]:
+    """The states of Python, NumPy and torch afterwards as they were.
+
+    Gives a function that says whether anything was drawn so far, also where another ``restored``
+    within has put that back.
+
+    >>> with restored(torch.device("cpu")) as drawn:
+    ...     with restored(torch.device("cpu")):
+    ...         print(drawn(), torch.rand(1).shape)
+    ...     drawn()
+    False torch.Size([1])
+    True
+    """
+    with _watched(device, _states(device)) as drawn:
+        yield drawn
+
+
+@contextmanager
+def _watched(device: torch.device, before: dict[str, Any]) -> Iterator[_Watch]:
+    """From here on, then as before; those around it are told what was seen."""
+    watch, around = _Watch(_states(device), device), _watching.get()
+    token = _watching.set((*around, watch))
+    try:
+        yield watch
+    finally:
+        _watching.reset(token)
+        for other in around:
+            other.drawn = watch() or other.drawn
+        _restore(before, device)
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
     """The states of Python, NumPy and torch set by the seed, and afterwards as they were.
 
-    Methods that take no seed of their own, as Captum's, draw from these. Gives a function that
-    says whether anything was drawn so far.
+    Methods that take no seed of their own, as Captum's, draw from these, and so do models with
+    noise of their own. Gives a function that says whether anything was drawn so far.
 
     >>> before = torch.get_rng_state()
     >>> with seeded(0, torch.device("cpu")) as drawn:
@@ -46,11 +96,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
     (torch.manual_seed if elsewhere else torch.default_generator.manual_seed)(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
-    start = _states(device)
-    try:
-        yield lambda: not _equal(start, _states(device))
-    finally:
-        _restore(before, device)
+    with _watched(device, before) as drawn:
+        yield drawn
 
 
 def _states(device: torch.device) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from captum_ext._captum import (
 )
 from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
 from captum_ext._outputs import told_misfits
+from captum_ext._random import restored
 from captum_ext._tensors import (
     accumulation_dtype,
     asked,
@@ -116,16 +117,15 @@ class Score:
     def borrowed(self) -> Iterator[Score]:
         """While it lasts the model is borrowed, and returned as it was, also after an exception.
 
-        The global random state of torch and the buffers of a module (running statistics) are put
+        The global random states and the buffers of a module (running statistics) are put
         back, and parameters ask for no gradient meanwhile, which spares memory. Nothing is
         recorded for a backward pass, and arithmetic is neither under the caller's autocast nor in
         inference mode; the model's own calls are under that autocast.
         """
-        devices = [self.device] if self.device.type == "cuda" else []
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.random.fork_rng(devices))
+            stack.enter_context(restored(self.device))
             stack.enter_context(without_autocast(self.device))
             stack.enter_context(_kept_buffers(self.forward_func))
             stack.enter_context(self._frozen)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
@@ -131,6 +131,7 @@ def attribute_all(
         "perturbations_per_eval": chunk,
         "seed": settings.seed,
     }
+    asked_for = _Asked(counted, image, targets, options)
     made = {
         name: [Result(labels[name], answers=settings.answers) for _ in targets] for name in methods
     }
@@ -141,42 +142,20 @@ def attribute_all(
             work.begin(", ".join(labels[name] for name in walkers))
             for part in _parts(len(targets), chunk):
                 rows = {name: made[name][part] for name in walkers}
-                _explain_part(rows, walkers, counted, image, targets[part], options)
+                _explain(rows, walkers, asked_for.only(part))
             work.update(len(walkers))
     counted.watch = None
     n_made = sum(r.attributions is not None for rows in made.values() for r in rows)
     with _frames_shown(asked, n_made * len(SCORES) * (N_STEPS + 1)):
         for k, target in enumerate(targets):
-            _read_or_tell([rows[k] for rows in made.values()], asked, image, target, settings)
+            with seeded(settings.seed, image.device):
+                _read_or_tell([rows[k] for rows in made.values()], asked, image, target, settings)
     return [{name: rows[k] for name, rows in made.items()} for k in range(len(targets))]
 
 
 def _parts(n: int, size: int) -> list[slice]:
     """As many classes at once as rows may go through the model."""
     return [slice(k, k + size) for k in range(0, n, size)]
-
-
-def _explain_part(
-    rows: Mapping[str, list[Result]],
-    methods: Mapping[str, Configured],
-    counted: Counted,
-    image: Tensor,
-    targets: Sequence[int],
-    options: dict[str, Any],
-) -> None:
-    """The maps of all of ``targets`` at once, each by itself where that fails."""
-    if len(methods) > 1:
-        _explain_together(rows, methods, counted, image, targets, options)
-    for name, method in methods.items():
-        lacking = [result.attributions is None for result in rows[name]]
-        if len(targets) > 1 and all(lacking):
-            with suppress(Exception):
-                _explain(rows[name], method, counted, image, targets, options)
-                continue
-        for result, target in zip(rows[name], targets, strict=True):
-            if result.attributions is None and result.problem is None:
-                with _problem_told(result):
-                    _explain([result], method, counted, image, [target], options)
 
 
 def _told(work: Work, counted: Counted, n: int) -> None:
@@ -205,67 +184,84 @@ def _problem_told(result: Result) -> Iterator[None]:
         result.problem = reason(error)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is explained: classes of an image, and how each method is asked."""
+
+    counted: Counted
+    image: Tensor
+    targets: Sequence[int]
+    options: dict[str, Any]
+
+    def only(self, part: slice) -> _Asked:
+        return replace(self, targets=self.targets[part])
+
+    def batch(self) -> tuple[Tensor, int | Tensor]:
+        """The image as a row for each class, and the classes."""
+        n = len(self.targets)
+        if n == 1:
+            return self.image, self.targets[0]
+        rows = self.image.repeat(n, 1, 1, 1)
+        return rows, torch.tensor(self.targets, device=self.image.device)
+
+
 class _DrawsError(Exception):
     """Rows of a batch would get other random numbers than each alone."""
 
 
-def _explain_together(
-    rows: Mapping[str, list[Result]],
-    methods: Mapping[str, Configured],
-    counted: Counted,
-    image: Tensor,
-    targets: Sequence[int],
-    options: dict[str, Any],
-) -> None:
-    """The maps of methods that share a walk; none of them if one fails, which is told by itself."""
-    taken = accepted(next(iter(methods.values())), options)
-    label = ", ".join(own[0].label for own in rows.values())
-    batch = _batch(image, targets)
-    try:
-        with _explaining(label, options["seed"], image, counted) as (cost, _):
-            found = walk([*methods.values()], batch[0], target=batch[1], **taken)
-        maps = [[_checked(credit) for credit in _rows_of(one, len(targets))] for one in found]
-    except Exception:
-        return
-    for name, credits in zip(methods, maps, strict=True):
-        others = tuple(other for other in methods if other != name)
-        for result, credit in zip(rows[name], credits, strict=True):
-            result.attributions, result.cost = credit, _share(cost, len(targets))
-            result.shared_with = others
-
-
 def _explain(
-    results: Sequence[Result],
-    method: Configured,
-    counted: Counted,
-    image: Tensor,
-    targets: Sequence[int],
-    options: dict[str, Any],
+    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], asked_for: _Asked
 ) -> None:
-    """The map of each class, and the history of an optimized mask."""
-    taken = accepted(method, options)
-    inner, descent = method.method, None
-    inputs, target = _batch(image, targets)
-    with _explaining(results[0].label, options["seed"], image, counted) as (cost, drawn):
-        results[0].cost = cost
-        if isinstance(inner, MaskAttribution):
-            found = inner.optimize(inputs, target=target, **{**method.options, **taken})
-            credit, descent = found.attributions, found.descent
+    """The maps of methods that share a walk, of all classes at once.
+
+    Where that fails, of each class by itself, and where that fails, of each method by itself.
+    """
+    n = len(asked_for.targets)
+    try:
+        _explain_at_once(rows, methods, asked_for)
+    except Exception as error:
+        if n > 1:
+            for part in _parts(n, 1):
+                own = {name: results[part] for name, results in rows.items()}
+                _explain(own, methods, asked_for.only(part))
+        elif len(methods) > 1:
+            for name, method in methods.items():
+                _explain({name: rows[name]}, {name: method}, asked_for)
         else:
-            credit = method.attribute(inputs, target=target, **taken)
-        if len(targets) > 1 and drawn():
-            raise _DrawsError
-    maps = [_checked(one) for one in _rows_of(credit, len(targets))]
-    for k, result in enumerate(results):
-        result.attributions, result.cost = maps[k], _share(cost, len(targets))
-        result.descent = None if descent is None else _of_row(descent, k)
+            ((result,),) = rows.values()
+            result.problem = reason(error)
 
 
-def _batch(image: Tensor, targets: Sequence[int]) -> tuple[Tensor, int | Tensor]:
-    """The image as a row for each class."""
-    if len(targets) == 1:
-        return image, targets[0]
-    return image.repeat(len(targets), 1, 1, 1), torch.tensor(targets, device=image.device)
+def _explain_at_once(
+    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], asked_for: _Asked
+) -> None:
+    n = len(asked_for.targets)
+    label = ", ".join(own[0].label for own in rows.values())
+    with _explaining(label, asked_for) as cost:
+        for own in rows.values():
+            own[0].cost = cost
+        maps, descent = _made([*methods.values()], asked_for)
+    checked = [[_checked(credit) for credit in _rows_of(one, n)] for one in maps]
+    for name, credits in zip(methods, checked, strict=True):
+        others = tuple(other for other in methods if other != name)
+        for k, (result, credit) in enumerate(zip(rows[name], credits, strict=True)):
+            result.attributions, result.cost = credit, _share(cost, n)
+            result.shared_with = others
+            result.descent = None if descent is None else _of_row(descent, k)
+
+
+def _made(methods: Sequence[Configured], asked_for: _Asked) -> tuple[Sequence[Any], Descent | None]:
+    """A map by each method for a row of each class, and the history of an optimized mask."""
+    taken = accepted(methods[0], asked_for.options)
+    inputs, target = asked_for.batch()
+    if len(methods) > 1:
+        return walk(methods, inputs, target=target, **taken), None
+    (method,) = methods
+    inner = method.method
+    if isinstance(inner, MaskAttribution):
+        found = inner.optimize(inputs, target=target, **{**method.options, **taken})
+        return [found.attributions], found.descent
+    return [method.attribute(inputs, target=target, **taken)], None
 
 
 def _share(cost: Cost, n: int) -> Cost:
@@ -293,20 +289,21 @@ def _of_row(descent: Descent, k: int) -> Descent:
 
 
 @contextmanager
-def _explaining(
-    label: str, seed: int, image: Tensor, counted: Counted
-) -> Iterator[tuple[Cost, Callable[[], bool]]]:
+def _explaining(label: str, asked_for: _Asked) -> Iterator[Cost]:
     """All that surrounds an explanation: warnings said, the random state, and the cost.
 
-    Gives the cost, and what says whether anything was drawn from the global random state.
+    Raises:
+        _DrawsError: several classes drew from one global random state.
     """
     with (
         told_warnings(label),
-        seeded(seed, image.device) as drawn,
+        seeded(asked_for.options["seed"], asked_for.image.device) as drawn,
         quiet(),
-        measured(counted) as cost,
+        measured(asked_for.counted) as cost,
     ):
-        yield cost, drawn
+        yield cost
+        if len(asked_for.targets) > 1 and drawn():
+            raise _DrawsError
 
 
 def _checked(credit: Any) -> Tensor:

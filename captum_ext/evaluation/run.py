@@ -295,7 +295,9 @@ def _work(
         lacking = [name for name in job.methods if (number, name) not in finished]
         if not lacking:
             continue
-        screened = screen(job.forward_func, group, job.only_correct, job.unlabeled, job.how.scores)
+        screened = screen(
+            job.forward_func, group, job.only_correct, job.unlabeled, job.how.scores, job.seed
+        )
         seen = [_seen(one) for one in screened]
         job.lacking[:] = lacking
         job.brought.clear()
@@ -522,7 +524,9 @@ def _measured(job: _Job, name: str, one: Screened, credit: Inputs, cost: Cost, n
             reasons[key] = NO_MEAN
             continue
         try:
-            state = read(metric, offered)
+            # A model with noise of its own gets the same at every example and in every run.
+            with seeded(job.seed, batch[0].device):
+                state = read(metric, offered)
             pack({key: state})
             states[key] = state
         except Exception as error:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from captum_ext.cli import main
+from captum_ext.cli.explanation import SCORES
 from tests.cli.conftest import explain, said
 
 QUICK = ("--steps", "2", "--n-masks", "12", "--n-iter", "2")
@@ -16,6 +17,19 @@ EVERY = (
     "ig,idgi-ig,guided-ig,blur-ig,idgi-blur-ig,aligned,rise,smoothgrad,gradient-shap,occlusion,"
     "igos++,mask,saliency,input-x-gradient,grad-cam"
 )
+
+NOISY = '''
+
+class Noisy(Net):
+    """Has noise in every call."""
+
+    def forward(self, x):
+        return super().forward(x + 0.1 * torch.randn_like(x))
+
+
+def noisy():
+    return made(Noisy())
+'''
 
 
 def call(*arguments, methods="ig,rise"):
@@ -114,3 +128,21 @@ def test_a_method_that_fails_for_one_class_is_there_for_others(folder, capsys):
 def test_classes_that_cannot_be_meant_are_refused(targets, words, folder, capsys):
     assert explain(*(f"--target={one}" for one in targets)) == 2
     assert words in said(capsys)[-1]
+
+
+@pytest.mark.parametrize("methods", ["ig,idgi-ig,rise", "smoothgrad,occlusion,igos++,mask,aligned"])
+def test_a_model_with_noise_gives_each_class_what_it_gives_alone(methods, folder, capsys):
+    Path("mine.py").write_text(Path("mine.py").read_text() + NOISY)
+    found = {}
+    for name, targets in {"both": "20", "first": "2", "second": "0", "again": "0"}.items():
+        chosen = [word for k in targets for word in ("--target", k)]
+        out = ("--save-maps", name, "--json", f"{name}.json", "--model", "mine.py:noisy")
+        assert call(*chosen, *out, methods=methods) == 0
+        assert sum("draws random numbers in every call" in line for line in said(capsys)) == 1
+        table = json.loads(Path(f"{name}.json").read_text())["table"]
+        found[name] = [{k: v for k, v in row.items() if k in SCORES} for row in table]
+    assert found["both"] == found["first"] + found["second"]
+    assert found["second"] == found["again"]
+    for method in methods.split(","):
+        both, *alone = (maps(name, method)[0] for name in ("both", "first", "second"))
+        assert np.array_equal(both, np.concatenate(alone))

@@ -16,7 +16,7 @@ from captum.attr import (
 from torch.utils.data import DataLoader, TensorDataset
 
 from captum_ext import ImageClassifier
-from captum_ext.attr import IDGI, BlurIG, Configured, GradCam, GuidedIG, PathAttribution
+from captum_ext.attr import IDGI, RISE, BlurIG, Configured, GradCam, GuidedIG, PathAttribution
 from captum_ext.evaluation import evaluate, write_report
 from captum_ext.metrics import Insertion, Localization
 from captum_ext.path import StraightLine
@@ -79,6 +79,34 @@ def test_results_do_not_depend_on_the_batch(batch_size, net):
     for column, by_method in one.values.items():
         for method, values in by_method.items():
             torch.testing.assert_close(values, other.values[column][method], atol=1e-5, rtol=0)
+
+
+class Noisy(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x + 0.1 * torch.randn_like(x))
+
+
+@pytest.mark.parametrize("names", [("line", "idgi", "gradient", "rise"), ("rise", "idgi")])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_model_with_noise_gives_the_same_beside_anything(names, batch_size, net):
+    noisy = Noisy(net).eval()
+
+    def values(names, batch_size):
+        line = PathAttribution(noisy, StraightLine())
+        made = {"line": Configured(line, n_steps=3), "idgi": Configured(IDGI(line), n_steps=3)}
+        made |= {"gradient": Saliency(noisy), "rise": Configured(RISE(noisy), n_masks=8)}
+        how = {name: made[name] for name in names}
+        return run(noisy, data(3), how, metrics(noisy), batch_size=batch_size).values
+
+    torch.manual_seed(batch_size)
+    together = values(names, batch_size)
+    for name in names:
+        for column, alone in values([name], 2).items():
+            assert torch.equal(alone[name], together[column][name])
 
 
 def test_lists_loaders_and_generators_give_the_same(net):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms import ToTensor
 
 from captum_ext._memory import Chunk, default_chunk
+from captum_ext._random import seeded
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._text import numbered_class, reason
 from captum_ext.classifier import (
@@ -24,7 +25,7 @@ from captum_ext.classifier import (
     load_weights,
     require_unit_images,
 )
-from captum_ext.cli.errors import CallError, as_call_error
+from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.python_files import factory_in, module_of
 from captum_ext.cli.inputs.words import LITE, library_of, loads_a_file, require_model
 from captum_ext.cli.options import PROBABILITY, SCORE, Settings
@@ -88,7 +89,8 @@ def load_model(
         CallError: if there is no such model, factory or file, or the weights don't fit.
     """
     require_model(spec, weights)
-    with as_call_error(), _in_options(), _seeded():
+    # Random parameters are the same in every process and run.
+    with as_call_error(), _in_options(), seeded(0, torch.device("cpu")):
         library, name = library_of(spec)
         chosen = None if weights == "random" else weights or "DEFAULT"
         if library:
@@ -132,18 +134,6 @@ def _in_options() -> Iterator[None]:
             f"{error} On the command line `weights` is --weights, its None is --weights random, "
             "and `name_or_model` is what follows the colon of --model."
         ) from error
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Random parameters are the same in every process and run; the caller's state is kept."""
-    # Not torch.manual_seed, which would also seed the generators of other devices.
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(0)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)
 
 
 def _load(model: nn.Module, weights: str | None) -> None:
@@ -222,6 +212,12 @@ def name_of(model: nn.Module, index: int, answers: str = PROBABILITY) -> str:
     return numbered_class(index) if classifier is None else classifier.name_of(index)
 
 
+DRAWS = (
+    "--model draws random numbers in every call, as dropout or added noise does. Maps and scores "
+    "are of the numbers that --seed gives; another seed or --batch-size gives others."
+)
+
+
 def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Tensor:
     """Probabilities, (N, classes), checked to be some; or scores, (N, outputs).
 
@@ -235,13 +231,21 @@ def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Ten
     with as_call_error("IMAGE: "):
         require_unit_images(model, images)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), seeded(0, images.device) as drawn:
             chunk = Chunk(default_chunk((images,)), (images,), model)
             parts = chunk.calls(len(images), lambda part: model(images[part]))
             output = parts[0] if len(parts) == 1 else torch.cat(parts)
+            draws = drawn()
     except Exception as error:
         shape = tuple(images.shape)
         raise CallError(f"--model fails on images of shape {shape}: {_words(error)}.") from error
+    _require_answers(model, images, output, answers)
+    if draws:
+        say(DRAWS)
+    return output
+
+
+def _require_answers(model: nn.Module, images: Tensor, output: Any, answers: str) -> None:
     if not isinstance(output, Tensor) or output.shape[:1] != images.shape[:1] or output.dim() > 2:
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         row = "scores" if answers == SCORE else "class probabilities"
@@ -252,7 +256,8 @@ def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Ten
         numbers = "scores" if answers == SCORE else "probabilities"
         raise CallError(f"--model gives nan or infinite {numbers} for this image.")
     if answers == SCORE:
-        return _scores(output)
+        _require_scores(output)
+        return
     if output.dim() < 2 or output.shape[1] < 2:
         raise CallError(
             "--model gives one number per image, not the probabilities of two classes or more: "
@@ -273,10 +278,9 @@ def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Ten
             'or multi-label model with activation="sigmoid", for one that gives probabilities '
             "itself with activation=None; for scores of another kind say --reading score."
         )
-    return output
 
 
-def _scores(output: Tensor) -> Tensor:
+def _require_scores(output: Tensor) -> None:
     if output.dim() < 2:
         raise CallError(
             "--model gives scores of shape (N,), without outputs to choose from: return "
@@ -284,7 +288,6 @@ def _scores(output: Tensor) -> Tensor:
         )
     if not output.is_floating_point():
         raise CallError(f"--model must give scores of floating point, but gave {output.dtype}.")
-    return output
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_ext._random import seeded
 from captum_ext._tensors import require_scores
 from captum_ext._text import number_of, reason
 from captum_ext._typing import Forward
@@ -64,6 +65,7 @@ def screen(
     only_correct: bool,
     unlabeled: str = "predict",
     scores: bool = False,
+    seed: int = 0,
 ) -> list[Screened]:
     """Each example with the model's prediction; one forward pass each.
 
@@ -77,11 +79,18 @@ def screen(
     images = [example.given.inputs[0] for example in group if example.given is not None]
     if len(images) > 1 and all(outside_unit(forward_func, image) for image in images):
         require_unit_images(forward_func, images)
-    return [_screen(forward_func, example, only_correct, unlabeled, scores) for example in group]
+    return [
+        _screen(forward_func, example, only_correct, unlabeled, scores, seed) for example in group
+    ]
 
 
 def _screen(
-    forward_func: Forward, example: Example, only_correct: bool, unlabeled: str, scores: bool
+    forward_func: Forward,
+    example: Example,
+    only_correct: bool,
+    unlabeled: str,
+    scores: bool,
+    seed: int,
 ) -> Screened:
     given = example.given
     if given is None:
@@ -95,7 +104,8 @@ def _screen(
         return _out(example, given, unfit)
     try:
         # One at a time: an answer must not depend on the others in a group.
-        answer = _answer(forward_func, given)
+        with seeded(seed, given.inputs[0].device):
+            answer = _answer(forward_func, given)
     except Exception as error:
         stop_unless_its_own(error, f"example {example.position}")
         return _out(example, given, f"the model fails: {reason(error)}")

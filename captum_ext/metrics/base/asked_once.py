@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from captum_ext._random import stream
+from captum_ext._random import restored, stream
 from captum_ext._typing import Forward
 from captum_ext.metrics.base.curve_metric import CurveMetric
 
@@ -22,7 +22,8 @@ class AskedOnce(nn.Module):
 
     All insertion and deletion curves of an image share their ends, and maps of one sign are
     ranked alike by signed and by absolute sums. Calls with more than one argument or with a
-    gradient go to the model as they are. Every answer is kept for as long as this object.
+    gradient go to the model as they are, and so do all calls of a model that draws random numbers:
+    the same row has other answers each time. Every answer is kept for as long as this object.
 
     >>> asked = []
     >>> model = AskedOnce(lambda x: asked.append(len(x)) or x.sum(1, keepdim=True))
@@ -43,17 +44,23 @@ class AskedOnce(nn.Module):
         self.training = getattr(model, "training", False)
         self._answers: dict[tuple[Any, ...], Tensor] = {}
         self._weights = torch.empty(0)
+        self._draws = False
 
     def forward(self, *given: Any) -> Any:
         """Answers, a row for each row of the one tensor that is given."""
         inputs = given[0]
-        if len(given) > 1 or not isinstance(inputs, Tensor) or torch.is_grad_enabled():
+        one = len(given) == 1 and isinstance(inputs, Tensor)
+        if not one or self._draws or torch.is_grad_enabled():
             return self._orig_mod(*given)
         keys = self._keys(inputs)
         new = {key: row for row, key in enumerate(keys) if key not in self._answers}
         if new:
             rows = sorted(new.values())
-            found = self._orig_mod(inputs[rows])
+            with restored(inputs.device) as drawn:
+                found = self._orig_mod(inputs[rows])
+                self._draws = drawn()
+            if self._draws:
+                return self._orig_mod(inputs)
             if not isinstance(found, Tensor) or found.dim() == 0 or len(found) != len(rows):
                 return self._orig_mod(inputs)
             self._answers.update(zip((keys[row] for row in rows), found, strict=True))
