@@ -74,15 +74,17 @@ class GuidedPath(Path):
         distance = (end - start).abs()
         # A feature equal to its baseline is finished from the start.
         progress = (distance == 0).to(distance)
+        gradient: Tensors = ()
         for step in range(n_steps):
+            if step:
+                # Compared in the inputs' type, which loses nothing: a gradient is no finer.
+                size = _flatten(tuple(g.to(k) for g, k in zip(gradient, kinds, strict=True))).abs_()
+                for rows in _blocks(progress):
+                    at = progress[rows], distance[rows], size[rows]
+                    progress[rows] = self._advance(*at, step / n_steps)
             point = _unflatten(torch.lerp(start, end, progress), inputs)
             value, gradient = score.with_gradient(point)
             yield Knot(point, value, gradient, score)
-            # Compared in the inputs' type, which loses nothing: a gradient is no finer.
-            size = _flatten(tuple(g.to(k) for g, k in zip(gradient, kinds, strict=True))).abs_()
-            for rows in _blocks(progress):
-                at = progress[rows], distance[rows], size[rows]
-                progress[rows] = self._advance(*at, (step + 1) / n_steps)
         yield Knot(_unflatten(end, inputs), score=score)
 
     def _advance(self, progress: Tensor, distance: Tensor, size: Tensor, t: float) -> Tensor:
@@ -91,13 +93,16 @@ class GuidedPath(Path):
         progress = progress.clamp(min=lowest)
         way = highest - progress
         # Small differences are added up instead of two large sums subtracted: exact in float32.
-        missing = (distance * (t - progress)).sum(1, keepdim=True)
+        missing = (t - progress).mul_(distance).sum(1, keepdim=True)
         # Infinity where no way is left: arithmetic takes a tenth of the time of a choice by mask.
-        size = torch.maximum(size, (way > 0).to(size).reciprocal_().sub_(1))
-        whole, last, share = self._groups(size, distance * way, missing)
-        part = torch.maximum((size <= whole).to(way), (size <= last).to(way).mul_(share))
+        done = _at_most(way, torch.zeros_like(missing)).to(size)
+        size = torch.maximum(size, done.div_(1 - done))
+        whole, last, share = self._groups(size, way.mul_(distance), missing)
+        # Of the whole at most 1 - share + share, which is 1 in floating point too.
+        part = _at_most(size, last).to(way).mul_(share)
+        part += _at_most(size, whole).to(way).mul_(1 - share)
         # At a part of 1 exactly `highest`, at 0 exactly where it was.
-        return torch.lerp(progress, torch.full_like(missing, highest), part)
+        return progress.lerp_(torch.full_like(missing, highest), part)
 
     def _groups(
         self, size: Tensor, reach: Tensor, missing: Tensor
@@ -120,16 +125,14 @@ class GuidedPath(Path):
                 break
             here = select((rank + k).clamp(max=n_features)) * (1 + _TIE)
             here = here.clamp(max=torch.finfo(size.dtype).max)
-            chosen = size <= here
-            reached = torch.linalg.vecdot(chosen.to(reach), reach)[:, None]
-            rank = chosen.sum(1, keepdim=True)
+            rank, reached = _counted(_at_most(size, here), reach)
             ends = unmet & (reached >= missing)
             last = torch.where(ends, here, last)
             share = torch.where(ends, (missing - before) / (reached - before), share)
             unmet = unmet & ~ends
             whole = torch.where(unmet, here, whole)
             before = reached
-        return whole, last, share
+        return whole, torch.maximum(whole, last), share
 
 
 def _blocks(rows: Tensor) -> Iterator[slice]:
@@ -143,11 +146,33 @@ def _may_ask(round_: int, device: torch.device) -> bool:
     return device.type == "cpu" or (round_ > 0 and round_ % _ROUNDS_UNASKED == 0)
 
 
+def _at_most(values: Tensor, bound: Tensor) -> Tensor:
+    """Whether each value, (N, F), is at most its row's bound, (N, 1)."""
+    if values.device.type == "cpu":
+        # NumPy compares by vector instructions, in a tenth of the time.
+        return torch.from_numpy(np.less_equal(values.numpy(), bound.numpy()))
+    return values <= bound
+
+
+def _counted(chosen: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of each row are chosen, and the sum of their values; both (N, 1)."""
+    weights = chosen.to(values)
+    if _by_rows(values):
+        # No product is written down, and no row's sum depends on how many there are.
+        sums = [torch.dot(*pair) for pair in zip(weights, values, strict=True)]
+        counts = torch.tensor([np.count_nonzero(row) for row in chosen.numpy()])
+        return counts[:, None], torch.stack(sums)[:, None]
+    return chosen.sum(1, keepdim=True), torch.linalg.vecdot(weights, values)[:, None]
+
+
+def _by_rows(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.shape[1] > _MANY
+
+
 def _selection(size: Tensor) -> Callable[[Tensor], Tensor]:
     """Gives each row's value, (N, 1), at ranks (N, 1) that count from 1."""
-    if size.device.type == "cpu" and size.shape[1] > _MANY:
-        # NumPy selects by vector instructions, in a tenth of the time of `kthvalue`, which MPS
-        # has not.
+    if _by_rows(size):
+        # NumPy selects by vector instructions too; MPS has no `kthvalue` at all.
         rows = size.numpy()
 
         def selected(ranks: Tensor) -> Tensor:
