@@ -97,17 +97,30 @@ def drawn():
     """For tests that look at a figure: it is drawn."""
 
 
+FIGURES = (
+    "cli.explain.explanations_figure",
+    "cli.explain.history_figure",
+    "cli.explain.frames_figure",
+    "cli.sanity.plot_cascade",
+    "evaluation.result.curve_figure",
+    "evaluation.report.page.score_figure",
+    "evaluation.report.page.level_figure",
+)
+
+
 @pytest.fixture(autouse=True)
 def quick_figures(request, monkeypatch):
-    """Figures are made, but saved empty and small: drawing them is half of a command's time."""
+    """Figures are empty and small: making and drawing them is most of a command's time."""
     from matplotlib.figure import Figure
 
+    if "drawn" in request.fixturenames:
+        return
+    for name in FIGURES:
+        monkeypatch.setattr(f"captum_ext.{name}", lambda *_, **__: Figure(figsize=(1, 1), dpi=9))
     real = Figure.savefig
-    if "drawn" not in request.fixturenames:
-        empty = Figure(figsize=(1, 1))
-        monkeypatch.setattr(
-            Figure, "savefig", lambda _, to, **how: real(empty, to, **{**how, "dpi": 9})
-        )
+    monkeypatch.setattr(
+        Figure, "savefig", lambda own, to, **how: real(own, to, **{**how, "dpi": 9})
+    )
 
 
 @pytest.fixture(autouse=True)
