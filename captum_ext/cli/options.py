@@ -66,17 +66,17 @@ def _option(help: str | Callable[[], str], default: Any = MISSING, **how: Any) -
     return field(default=default, metadata={"help": help, **how})
 
 
-def _methods(default: str) -> Any:
+def _methods(default: str, unless: str = "") -> Any:
     def told() -> str:
         names = [name for name in METHODS if not is_impostor(name)]
         impostors = " and ".join(name for name in METHODS if is_impostor(name))
         return (
             f"of {', '.join(names)}; or all; {impostors}, which don't ask the model, beside them; "
             "or path/to/file.py:factory, a function from the model to a method of Captum's kind "
-            "(default %(default)s)"
+            f"(default {default}{unless})"
         )
 
-    return _option(told, default)
+    return _option(told, None if unless else default)
 
 
 def _steps(even: int) -> Any:
@@ -151,7 +151,7 @@ class Settings:
         PRECISIONS[0],
         choices=lambda: [*PRECISIONS],
     )
-    methods: str
+    methods: str | None
     EVEN_STEPS: ClassVar[int] = 50
     steps: int | None = _steps(EVEN_STEPS)
     placement: str = _option(
@@ -201,10 +201,16 @@ class Settings:
             check_maps(folder, self.method_names, self.inputs, getattr(self, "overwrite", False))
 
     @property
+    def methods_told(self) -> str:
+        """The list of ``--methods``, or what stands for it where it is not given."""
+        return self.methods or ""
+
+    @property
     def method_names(self) -> list[str]:
         """The methods that are named, in order, impostors last."""
         own = self.own_methods
-        words = names_in("--methods", ",".join(map(shown, names_in("--methods", self.methods))))
+        told = names_in("--methods", self.methods_told)
+        words = names_in("--methods", ",".join(map(shown, told)))
         known = [name for name in METHODS if name not in own and not is_impostor(name)]
         named = [name for word in words for name in (known if word == "all" else [word])]
         if named == ["none"] and self.map_files:
@@ -220,7 +226,7 @@ class Settings:
     def own_methods(self) -> dict[str, tuple[Path, str]]:
         """The file and the factory of each method that is none of the registered, by name."""
         found = {}
-        for word in names_in("--methods", self.methods):
+        for word in names_in("--methods", self.methods_told):
             file, _, factory = word.rpartition(":")
             if file.endswith(".py"):
                 found[shown(word)] = Path(file), factory
@@ -287,7 +293,7 @@ class Explain(_WithFigure):
     MORE = {"--out": PAGE, "--frames": ANIMATION}  # noqa: RUF012
 
     image: Path | None = _image("default: scikit-image's `coffee`")
-    methods: str = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
+    methods: str | None = _methods("ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig")
     target: Sequence[str] | None = _option(
         "class or output to explain, number or name (default: the top class; the only output); "
         "given again for each of several, which are explained together",
@@ -358,12 +364,13 @@ class Evaluate(Settings):
         type=path,
         metavar="PATH",
     )
-    methods: str = _methods(
+    METHODS_BY_DEFAULT: ClassVar[str] = (
         "ig,guided-ig,blur-ig,idgi-ig,idgi-guided-ig,idgi-blur-ig,igos,igos++,grad-cam,rise"
     )
+    methods: str | None = _methods(METHODS_BY_DEFAULT, "; with --maps none")
     maps: str | None = _option(
-        "maps made elsewhere, scored beside --methods (which may be none): .npz files with maps "
-        "(N, C or 1, H, W) and names (N) of the images, relative to IMAGES",
+        "maps made elsewhere, scored alone, or beside the --methods that are named: .npz files "
+        "with maps (N, C or 1, H, W) and names (N) of the images, relative to IMAGES",
         None,
         metavar="FILES",
     )
@@ -433,6 +440,12 @@ class Evaluate(Settings):
             require_readable("--maps", file)
 
     @property
+    def methods_told(self) -> str:
+        """Without ``--methods`` no other maps are made than those that are given."""
+        by_default = self.METHODS_BY_DEFAULT if self.maps is None else "none"
+        return by_default if self.methods is None else self.methods
+
+    @property
     def map_files(self) -> dict[str, Path]:
         """Files of maps, by their names."""
         files = [] if self.maps is None else [Path(f) for f in names_in("--maps", self.maps)]
@@ -467,7 +480,7 @@ class Sanity(_WithFigure):
 
     image: Path | None = _image("an image or a folder of them; default: scikit-image's `coffee`")
     limit: int = _option("images of a folder (default %(default)s)", 8, type=int, metavar="N")
-    methods: str = _methods("saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam")
+    methods: str | None = _methods("saliency,ig,guided-ig,blur-ig,idgi-ig,grad-cam")
     order: str = _option(
         "keep earlier stages randomized (default), or randomize each alone",
         "cascading",

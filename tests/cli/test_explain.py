@@ -45,6 +45,12 @@ def broken():
 
 def number():
     return 3
+
+def pooled():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Softmax(1))
+
+def places():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1))
 """
 
 
@@ -257,7 +263,9 @@ def test_a_decompression_bomb(folder, capsys, monkeypatch):
         (["--history", "explanation.png", "--methods", "igos"], "--history would overwrite"),
         (["--json", "image.png"], "--json ends in one of"),
         (["--device", "cuda:99"], "--device cuda:99 can't be used here"),
-        (["--device", "toaster"], "--device toaster can't be used here"),
+        (["--device", "toaster"], "--device toaster can't be used here: this machine"),
+        (["--model", "mine.py:pooled"], "flatten it, as nn.Sequential(model, nn.Flatten()) does"),
+        (["--model", "mine.py:places"], "scores of places, as of a segmentation"),
         (["--model", "nothing"], "--model is lite0, lite1, lite2, torchvision:NAME"),
         (["--model", "gone.py:net"], "gone.py, which does not exist"),
         (["--model", "mine.py:gone"], "mine.py does not define"),

@@ -22,6 +22,15 @@ def held(file):
         return dict(saved)
 
 
+def test_maps_alone_are_scored_alone(folder):
+    np.savez("m.npz", maps=MAPS, names=NAMES)
+    told = ["evaluate", "images", "--model", "mine.py:classifier", "--maps", "m.npz", *LESS]
+    assert main([*told, "--out", "alone"]) == 0
+    assert [*table("alone")] == ["m.npz"]
+    assert main([*told, "--out", "beside", "--methods", "edges"]) == 0
+    assert [*table("beside")] == ["m.npz", "edges"]
+
+
 def scored(*maps, out="scored", more=()):
     model = ("--model", "mine.py:classifier", "--methods", "none")
     return main(

@@ -250,7 +250,8 @@ def _require_answers(model: nn.Module, images: Tensor, output: Any, answers: str
         what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         row = "scores" if answers == SCORE else "class probabilities"
         raise CallError(
-            f"--model must return one row of {row} per image, but gave {what} for {len(images)}."
+            f"--model must return one row of {row} per image, but gave {what} for {len(images)}"
+            f"{_to_do(output)}."
         )
     if not output.isfinite().all():
         numbers = "scores" if answers == SCORE else "probabilities"
@@ -278,6 +279,19 @@ def _require_answers(model: nn.Module, images: Tensor, output: Any, answers: str
             'or multi-label model with activation="sigmoid", for one that gives probabilities '
             "itself with activation=None; for scores of another kind say --reading score."
         )
+
+
+def _to_do(output: Any) -> str:
+    """What makes rows of an output that has places too, where it is plain."""
+    shape = output.shape[2:] if isinstance(output, Tensor) else ()
+    if not shape:
+        return ""
+    if all(length == 1 for length in shape):
+        return ": let the factory flatten it, as nn.Sequential(model, nn.Flatten()) does"
+    return (
+        ": scores of places, as of a segmentation, are no answer for the image; let the factory "
+        "return one number a class, such as their mean over places"
+    )
 
 
 def _require_scores(output: Tensor) -> None:
@@ -329,12 +343,25 @@ def device_of(name: str | None) -> torch.device:
     Raises:
         CallError: if there is no such device here.
     """
+    here = _devices_here()
     if name is None:
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+        return torch.device(here[0].partition(":")[0])
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CallError(f"--device {name} can't be used here: {reason(error)}") from error
+        if any(name in (one, one.partition(":")[0]) for one in here):
+            raise CallError(f"--device {name} can't be used here: {reason(error)}") from error
+        # Torch's words are of backends and operators, or of what it was built with.
+        raise CallError(
+            f"--device {name} can't be used here: this machine, with its build of torch, has "
+            f"{', '.join(here)}. Without --device the best of them is taken."
+        ) from error
     return device
+
+
+def _devices_here() -> list[str]:
+    """The devices that ``--device`` may name, best first."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*(f"cuda:{k}" for k in range(n_gpus)), *mps, "cpu"]
