@@ -24,6 +24,7 @@ from captum_ext._tensors import (
     asked,
     fresh,
     require_scores,
+    whole,
     without_autocast,
 )
 from captum_ext._text import number_of
@@ -77,7 +78,7 @@ class Score:
         chunk: int | None = None,
         keep_undefined: bool = False,
     ) -> None:
-        if chunk is not None and chunk < 1:
+        if chunk is not None and whole("internal_batch_size", chunk) < 1:
             raise ValueError(
                 f"`internal_batch_size` is the number of examples per model call, at least 1, "
                 f"but got {chunk}."

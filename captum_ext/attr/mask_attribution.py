@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_ext._captum import GradientAttribution, log_usage
 from captum_ext._progress import Work
-from captum_ext._tensors import format_baselines, format_inputs, format_output
+from captum_ext._tensors import format_baselines, format_inputs, format_output, whole
 from captum_ext._typing import Baselines, FeatureMask, Form, Forward, Target, Tensors
 from captum_ext.attr.start import Question, Start, StartLike
 from captum_ext.mask import (
@@ -354,6 +354,7 @@ def _warn_of_logits(here: MaskState) -> None:
 
 
 def _count(name: str, value: int) -> int:
+    value = whole(name, value)
     if value < 1:
         raise ValueError(f"`{name}` must be at least 1, but got {value}.")
     return value

@@ -12,7 +12,13 @@ from torch import Tensor
 from typing_extensions import Self
 
 from captum_ext._captum import GradientAttribution, log_usage
-from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
+from captum_ext._tensors import (
+    accumulation_dtype,
+    format_baselines,
+    format_inputs,
+    format_output,
+    whole,
+)
 from captum_ext._text import number_of
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
@@ -228,6 +234,7 @@ def walked(
     first_method = methods[0]
     path = first_method.path
     placement, n_steps = first_method.steps(n_steps)
+    n_steps = whole("n_steps", n_steps)
     if n_steps < 1:
         raise ValueError(
             f"`n_steps` is the number of steps on the path, at least 1, but got {n_steps}."

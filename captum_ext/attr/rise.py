@@ -12,7 +12,13 @@ from captum_ext._captum import PerturbationAttribution, log_usage
 from captum_ext._memory import Halvable
 from captum_ext._progress import Work
 from captum_ext._random import stream
-from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
+from captum_ext._tensors import (
+    accumulation_dtype,
+    format_baselines,
+    format_inputs,
+    format_output,
+    whole,
+)
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.mask.advanced import RandomMasks
 from captum_ext.mask.random_masks import BLOCK
@@ -235,9 +241,9 @@ def _check(
                 "features of other data are masked by Captum's FeatureAblation or KernelShap."
             )
     least = 2 if return_standard_error or tolerance is not None else 1
-    if n_masks < least:
+    if whole("n_masks", n_masks) < least:
         raise ValueError(f"`n_masks` must be at least {least}, but got {n_masks}.")
-    if perturbations_per_eval < 1:
+    if whole("perturbations_per_eval", perturbations_per_eval) < 1:
         raise ValueError(
             f"`perturbations_per_eval` counts masks per model call, at least 1, but got "
             f"{perturbations_per_eval}."

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from captum_ext._captum import Attribution
+from captum_ext._tensors import whole
 from captum_ext._typing import Forward
 from captum_ext.attr.configured import unwrapped
 from captum_ext.classifier import is_exported
@@ -58,7 +59,7 @@ def check(
             "call `forward_func.eval()` first."
         )
     for label, value in (("batch_size", batch_size), ("internal_batch_size", internal_batch_size)):
-        if value is not None and value < 1:
+        if value is not None and whole(label, value) < 1:
             raise ValueError(f"`{label}` counts examples, at least 1, but got {value}.")
     n = count(data)
     if n == 0:

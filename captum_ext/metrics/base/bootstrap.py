@@ -13,6 +13,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from captum_ext._tensors import whole
+
 LEVEL = 0.95
 N_SAMPLES = 2000
 # At 5 examples 95 % intervals of skewed means cover .83 to .90, at 6 .85 to .93; and 6 are the
@@ -81,7 +83,7 @@ def interval(
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` is the share inside the interval, in (0, 1), but got {level}.")
-    if n_samples < 1:
+    if whole("n_samples", n_samples) < 1:
         raise ValueError(f"`n_samples` counts resamples, at least 1, but got {n_samples}.")
     n = statistic.n_examples
     if n < MIN_EXAMPLES:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import format_inputs
+from captum_ext._tensors import format_inputs, whole
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Constant, Curve, rank
@@ -76,7 +76,7 @@ class Perturbation:
             )
         if self.unit not in UNITS:
             raise ValueError(f"`unit` is one of {[*UNITS]}, but got {self.unit!r}.")
-        if self.n_steps < 1:
+        if whole("n_steps", self.n_steps) < 1:
             raise ValueError(f"`n_steps` counts steps, at least 1, but got {self.n_steps}.")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {self.reduction!r}.")
