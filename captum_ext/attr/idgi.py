@@ -20,7 +20,8 @@ def path_of(method: Any) -> Path:
     Register a function for a class of your own, and `IDGI` takes its instances.
 
     Raises:
-        TypeError: for a method whose class is not registered.
+        TypeError: for a method whose class is not registered, or a class instead of a method.
+        ValueError: for Captum's IntegratedGradients with ``multiply_by_inputs=False``.
 
     >>> path_of(IntegratedGradients(lambda x: x.sum(1)))
     StraightLine()
@@ -33,15 +34,24 @@ def path_of(method: Any) -> Path:
     >>> IDGI(MyMethod(lambda x: x.sum(1))).path
     StraightLine()
     """
+    got = type(method).__name__
+    if isinstance(method, type):
+        got = f"the class {method.__name__}: make one, as {method.__name__}(model)"
     raise TypeError(
         f"`method` must integrate along a path: Captum's IntegratedGradients, GuidedIG, BlurIG, "
         f"PathAttribution, or a class registered with @path_of.register, "
-        f"but got {type(method).__name__}."
+        f"but got {got}."
     )
 
 
 @path_of.register
 def _(method: IntegratedGradients) -> Path:
+    if not method.multiplies_by_inputs:
+        # Its maps are mean gradients, which add up to no rise that could be shared out.
+        raise ValueError(
+            "`method` is made with multiply_by_inputs=False, but what is put over it shares out "
+            "the rise of the model's output: leave the argument away."
+        )
     return StraightLine()
 
 

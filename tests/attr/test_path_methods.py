@@ -301,3 +301,15 @@ def test_a_table_in_units_of_many_orders_is_warned_of():
         # A column that is nearly always 0 says nothing of units.
         sparse = torch.cat([table * weights, torch.full((5, 1), 1e-6)], 1)
         IDGI(IntegratedGradients(lambda x: x.sum(1))).attribute(sparse, n_steps=3)
+
+
+def test_a_class_in_place_of_a_method_is_told_apart():
+    with pytest.raises(TypeError, match=r"got the class GuidedIG: make one, as GuidedIG\(model\)"):
+        IDGI(GuidedIG)
+
+
+def test_mean_gradients_are_no_rise_to_share_out():
+    method = IntegratedGradients(lambda x: x.sum(1), multiply_by_inputs=False)
+    for over in (IDGI, AlignedContribution):
+        with pytest.raises(ValueError, match=r"multiply_by_inputs=False.*leave the argument away"):
+            over(method)
