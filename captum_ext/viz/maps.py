@@ -249,14 +249,15 @@ def _draw_predictions(axes: Any, predictions: Sequence[tuple[str, float]], bound
         # A bar's length would claim a scale.
         lines = [f"{pictured(name, 32)}\n{value:.4g}" for name, value in predictions]
         axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=9)
-        axes.set(title="prediction")
+        axes.set_title("prediction", fontsize=10)
         axes.set_axis_off()
         return
     # Numbers, as NumPy is about to refuse what matplotlib does with tensors.
     axes.barh(range(len(upwards)), [value for _, value in upwards], color="0.75")
     for k, (name, value) in enumerate(upwards):
         axes.text(0.02, k, f"{pictured(name, 32)} {probability(value)}", va="center", fontsize=8)
-    axes.set(title="prediction", xlim=(0, 1), yticks=[], xticks=[])
+    axes.set_title("prediction", fontsize=10)
+    axes.set(xlim=(0, 1), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)
 
 
