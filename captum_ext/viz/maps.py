@@ -88,7 +88,7 @@ def draw_curves(
         axes.plot(curve.x[0].cpu(), curve.y[0].cpu(), color=color(k),
                   label=f"{pictured(label)} {area:.2f}")  # fmt: skip
     axes.set(xlabel="share of pixels", xlim=(0, 1))
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, pad=9)
     if bounded:
         axes.set_ylim(0, 1)
     # Beside the curves, which cross any place inside.
@@ -149,15 +149,24 @@ def explanations_figure(
     ['Why cat?', 'Why dog?']
     """
     n = max(len(rows) for _, rows in classes)
-    columns = min(_PER_ROW, max(4, n))
-    width, height = 2.5 * columns, 3.2 + 5.2 * -(-n // columns)
-    figure = Figure(figsize=(width, height * len(classes)), layout="constrained")
+    columns, heights = _layout(n)
+    width, height = 2.5 * columns, sum(heights) * len(classes)
+    figure = Figure(figsize=(width, height), layout="constrained")
     whole: Any = [figure] if len(classes) == 1 else figure.subfigures(len(classes), 1)
     drawn = any(row.attributions is not None for _, rows in classes for row in rows)
     for k, (part, (target, rows)) in enumerate(zip(whole, classes, strict=True)):
         scale = _scale(style, image, width) if drawn and k == len(classes) - 1 else ""
         _draw(part, image, predictions, rows, target, reading, answers, style, scale)
     return figure
+
+
+def _layout(n: int) -> tuple[int, list[float]]:
+    """Columns of pictures, and how high the head and each band of ``n`` maps are, in inches."""
+    if n <= 2:
+        # The overlay beside its map: below it half of the figure would be empty.
+        return 4, [3.2, 2.9]
+    columns = min(_PER_ROW, max(4, n))
+    return columns, [3.2, *[5.2] * -(-n // columns)]
 
 
 def _scale(style: str, image: Tensor, width: float) -> str:
@@ -179,11 +188,10 @@ def _draw(
     scale: str,
 ) -> None:
     """One class into a figure, or a part of one."""
-    columns = min(_PER_ROW, max(4, len(rows)))
-    bands = -(-len(rows) // columns)
+    columns, heights = _layout(len(rows))
     figure.suptitle(f"Why {pictured(target)}?", fontsize=14)
-    heights = [3.2, *[5.2] * bands]
-    head, *parts = figure.subfigures(1 + bands, 1, squeeze=False, height_ratios=heights)[:, 0]
+    cut = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)
+    head, *parts = cut[:, 0]
     photo, bars, insertion, deletion = head.subplots(1, 4, width_ratios=[1, 0.8, 1.4, 1.4])
     _show(photo, image.detach().cpu().permute(1, 2, 0).clamp(0, 1).numpy(), "input")
     bounded = answers == "probability"
@@ -201,14 +209,18 @@ def _draw(
     if scale:
         parts[-1].supxlabel(scale, fontsize=9)
     for band, part in enumerate(parts):
-        axes = part.subplots(2, columns, squeeze=False)
         shown = rows[band * columns : (band + 1) * columns]
-        for k in range(columns):
+        if len(rows) <= 2:
+            axes = part.subplots(1, columns)
+            cells = [*zip(axes[::2], axes[1::2], strict=True)]
+        else:
+            cells = [*zip(*part.subplots(2, columns), strict=True)]
+        for k, (alone, over) in enumerate(cells):
             if k < len(shown):
-                _draw_map(axes[0, k], axes[1, k], image, shown[k], style)
+                _draw_map(alone, over, image, shown[k], style)
             else:
-                axes[0, k].set_axis_off()
-                axes[1, k].set_axis_off()
+                alone.set_axis_off()
+                over.set_axis_off()
 
 
 def _draw_map(alone: Any, over: Any, image: Tensor, row: Explained, style: str) -> None:

@@ -124,3 +124,13 @@ def test_a_figure_says_what_its_colors_mean_and_hides_no_small_probability():
     empty = Explained("IG", None, {}, problem="no gradient")
     figure = explanation_figure(torch.rand(3, 8, 8), [("cat", 1.0)], [empty], "", "")
     assert not any("own scale" in text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1, 1), (2, 1), (3, 2), (7, 4)])
+def test_overlays_stand_where_there_is_room(n, rows):
+    made = [Explained(f"{k}", torch.rand(3, 8, 8), {}) for k in range(n)]
+    figure = explanation_figure(torch.rand(3, 8, 8), [("cat", 1.0)], made, "cat", "black")
+    figure.canvas.draw()
+    pictures = [a.get_window_extent() for p in figure.subfigs[1:] for a in p.axes if a.images]
+    assert len(pictures) == 2 * n
+    assert len({round(one.y0) for one in pictures}) == rows
