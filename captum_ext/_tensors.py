@@ -34,6 +34,20 @@ def whole(name: str, number: Any) -> int:
         raise TypeError(f"`{name}` is a whole number, but got {number!r}: use `int`.") from None
 
 
+def pair(name: str, size: Any) -> tuple[int, int]:
+    """Height and width, of two whole numbers or of one for both.
+
+    Raises:
+        TypeError: for what is neither.
+
+    >>> pair("mask_size", 28), pair("mask_size", (7, 14))
+    ((28, 28), (7, 14))
+    """
+    two = (size, size) if not isinstance(size, (tuple, list)) or len(size) != 2 else size
+    height, width = (whole(name, number) for number in two)
+    return height, width
+
+
 def accumulation_dtype(device: torch.device) -> torch.dtype:
     """The widest floating type the device can add in: float64, on MPS float32."""
     return torch.float32 if device.type == "mps" else torch.float64

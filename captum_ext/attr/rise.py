@@ -17,6 +17,7 @@ from captum_ext._tensors import (
     format_baselines,
     format_inputs,
     format_output,
+    pair,
     whole,
 )
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
@@ -50,7 +51,7 @@ class RISE(PerturbationAttribution):
     ) -> None:
         """As the class says."""
         super().__init__(forward_func)
-        self.cells = (cells, cells) if isinstance(cells, int) else cells
+        self.cells = pair("cells", cells)
         self.keep = keep
         RandomMasks(self.cells, keep, self.cells)  # refuses wrong numbers early
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captum_ext._tensors import pair
 from captum_ext._text import number_of
 from captum_ext._typing import FeatureMask, Tensors
 
@@ -56,7 +57,7 @@ class MaskGrid:
     size: int | tuple[int, int] | None = 28
 
     def __post_init__(self) -> None:
-        if self.size is not None and min(_pair(self.size)) < 1:
+        if self.size is not None and min(pair("mask_size", self.size)) < 1:
             raise ValueError(
                 f"`mask_size` counts the cells of a mask along height and width, at least 1, "
                 f"but got {self.size}."
@@ -101,7 +102,7 @@ class MaskGrid:
         image = (x.shape[-2], x.shape[-1])
         if self.size is None:
             return image
-        size = _pair(self.size)
+        size = pair("mask_size", self.size)
         if size[0] > image[0] or size[1] > image[1]:
             raise ValueError(
                 f"`mask_size` must not exceed the image, but got {size[0]} x {size[1]} for "
@@ -210,10 +211,6 @@ def enlarge(mask: Tensor, size: tuple[int, int]) -> Tensor:
     # As torch's UpsamplingBilinear2d, which the published code takes: outer cells lie on the
     # border. Cells in the middle of their area would leave half a cell of it flat.
     return F.interpolate(mask, size, mode="bilinear", align_corners=True)
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
 
 
 def _spread(cells: Tensor, mask: Tensor) -> Tensor:

@@ -40,3 +40,10 @@ def test_counts_of_numpy_and_torch_count_as_pythons(count):
 def test_steps_of_a_metric_are_whole():
     with pytest.raises(TypeError, match=r"`n_steps` is a whole number, but got 2\.5"):
         Insertion(MODEL, n_steps=2.5)
+
+
+@pytest.mark.parametrize("size", [2.5, "28", (7, 7.0), (7, 7, 7)])
+@pytest.mark.parametrize(("made", "name"), [(RISE, "cells"), (MeaningfulPerturbation, "mask_size")])
+def test_sizes_are_one_or_two_whole_numbers(size, made, name):
+    with pytest.raises(TypeError, match=f"`{name}` is a whole number"):
+        made(MODEL, **{name: size})
