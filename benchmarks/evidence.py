@@ -4,14 +4,15 @@ Every method's map of every image, scored by insertion, deletion, AIC, SIC, loca
 sanity check; then each claim of the papers as a paired difference with a 95 % interval. One line
 for each network and image is kept, and a run goes on from them.
 
-    python benchmarks/evidence.py [FOLDER] --keep KEPT [--networks lite0 lite2 resnet vit]
+    python benchmarks/evidence.py [FOLDER] [--networks lite0 lite2 resnet vit] [--keep KEPT]
         [--parts base ablations ...] [--limit N] [--weights FOLDER] [--without METHOD ...]
         [--page] [--quick]
 
 FOLDER as in metrics_on_photographs.py; without one, scikit-image's photographs. "resnet" and "vit"
-are trained.py's, whose weights are in --weights. Parts are those of evidence_studies.py. With
---page nothing is measured: the lines that are kept become docs/evidence.md,
-benchmarks/evidence.json and docs/pictures/evidence.png.
+are trained.py's, whose weights are in --weights. KEPT is benchmarks/evidence_rows, which holds the
+rows of the page, so that more images join them; a --quick run needs another. Parts are those of
+evidence_studies.py. With --page nothing is measured: the lines that are kept become
+docs/evidence.md, benchmarks/evidence.json and docs/pictures/evidence.png.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from torch import nn
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
+ROWS = ROOT / "benchmarks" / "evidence_rows"
 
 
 def annotated(folder: Path | None) -> list[Example]:
@@ -103,10 +105,14 @@ def lines(file: Path) -> Iterator[dict]:
         yield from map(json.loads, file.read_text().splitlines())
 
 
+def rows_of(folder: Path) -> list[dict]:
+    return [row for file in sorted(folder.glob("*.jsonl")) for row in lines(file)]
+
+
 def main(words: list[str] | None = None, model: nn.Module | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--keep", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="default: benchmarks/evidence_rows")
     parser.add_argument("--networks", nargs="+", default=["lite0"])
     parser.add_argument("--parts", nargs="+", default=["base"], choices=PARTS)
     parser.add_argument("--weights", type=Path)
@@ -116,18 +122,20 @@ def main(words: list[str] | None = None, model: nn.Module | None = None) -> None
     parser.add_argument("--quick", action="store_true", help="small images, few steps, both stages")
     parser.add_argument("--into", type=Path, default=ROOT, help="where docs and benchmarks are")
     options = parser.parse_args(words)
+    if options.quick and options.keep is None:
+        parser.error("--quick needs --keep: its rows are none of the page's.")
+    kept = options.keep or ROWS
     how = replace(QUICK if options.quick else Settings(), without=tuple(options.without))
     for name in [] if options.page else options.networks:
         examples = annotated(options.folder) if name in SIDES else digits()
         if options.quick:
             examples = [Example(e.name, e.image[..., ::8, ::8]) for e in examples]
         used = model or network(name, options.weights)
-        file = options.keep / f"{name}.jsonl"
+        file = kept / f"{name}.jsonl"
         for part in options.parts:
             measure(part, name, used, examples, file, options.limit, how)
     if options.page or options.quick:
-        rows = [row for file in sorted(options.keep.glob("*.jsonl")) for row in lines(file)]
-        write(rows, options.into)
+        write(rows_of(kept), options.into)
 
 
 if __name__ == "__main__":

@@ -165,6 +165,11 @@ EXPERIMENTS = (
         "that mask is made for this score, and the product for deletion too",
         "iGOS++", "iGOS++, insertion mask", by="deletion blur",
     ),
+    Experiment(
+        "RISE", "Grad-CAM", ("insertion blur", "deletion black"),
+        "500 masks, where the paper has 4,000 to 8,000: with 4,000 the map is less noisy",
+        "RISE, 8 times the masks", "RISE",
+    ),
     *(
         Experiment("I-GOS", worse, ("deletion blur",), _EMPTY, "I-GOS, TV of 2", "I-GOS")
         for worse in ("RISE", "Grad-CAM", "Mask")

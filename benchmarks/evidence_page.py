@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evidence_claims import CLAIMS, EXPERIMENTS, NOT_HERE
@@ -53,7 +53,7 @@ share IDGI's rise on the line from black by other powers, *aligned over IG* by t
 Shares are insertion and deletion under blur, divided by the image's own score: *adversarial* images
 differ from the natural ones by at most 8/255, until the network prefers its second class; the map
 is of that class."""
-FOLDER = "FOLDER --keep KEPT --networks NETWORK --weights WEIGHTS"
+FOLDER = "FOLDER --networks NETWORK --weights WEIGHTS"
 
 
 def write(rows: Rows, into: Path) -> None:
@@ -148,7 +148,21 @@ def experiments_table(found: dict) -> str:
             tested = f"{tried.ahead} ahead of {tried.of}{score}: {cell(outcome)}{told}"
             claim = f"{tried.better} ahead of {tried.worse}"
             lines.append(row((name, claim, outcome["score"], tried.reason, tested)))
-    return "\n".join(lines) if len(lines) > 2 else "Nothing of what has an experiment failed."
+    if len(lines) == 2:
+        lines = ["Nothing of what has an experiment failed."]
+    lost = [sentence for name, own in found.items() for sentence in unexplained(name, own)]
+    lines += ["", f"No reason was tested of: {'; '.join(lost)}."] if lost else []
+    return "\n".join(lines)
+
+
+def unexplained(name: str, own: dict) -> Iterator[str]:
+    """What does not hold and has no experiment."""
+    tried = {(EXPERIMENTS[one["experiment"]], one["score"]) for one in own["experiments"]}
+    known = {(one.better, one.worse, score) for one, score in tried}
+    for claim, outcome in zip(CLAIMS, own["claims"], strict=True):
+        lost = outcome["verdict"] == "does not hold"
+        if lost and (claim.better, claim.worse, claim.score) not in known:
+            yield f"{claim.better} ahead of {claim.worse} by {claim.score} ({name})"
 
 
 def not_here() -> str:

@@ -126,5 +126,5 @@ def scored(
 
 
 def cleaned(found: dict[str, float]) -> dict[str, float | None]:
-    """None where a score is undefined."""
-    return {key: None if isnan(value) else value for key, value in found.items()}
+    """To six places; None where a score is undefined."""
+    return {key: None if isnan(value) else round(value, 6) for key, value in found.items()}

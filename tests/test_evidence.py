@@ -66,6 +66,21 @@ def test_agreement_turns_scores_and_leaves_impostors_out(bench):
     assert judged(rows, claim).mean == 3
 
 
+def test_the_page_is_of_the_rows_that_are_kept(bench):
+    from evidence_page import page
+    from evidence_summary import summary
+
+    found = summary(bench.rows_of(bench.ROWS))
+    assert found == json.loads((ROOT / "benchmarks/evidence.json").read_text())
+    assert page(found) == (ROOT / "docs/evidence.md").read_text()
+
+
+def test_a_quick_run_leaves_the_rows_of_the_page_alone(bench, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--quick"])
+    assert "--quick needs --keep" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("ignore:nothing was deleted")
 def test_a_quick_run_measures_once_and_makes_the_page(bench, monkeypatch, tmp_path):
     image = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
