@@ -26,6 +26,8 @@ _ROUNDS_UNASKED = 4
 _IN_CACHE = 2**18
 # Of more features than this, one order statistic costs the CPU less than sorting them all.
 _MANY = 4096
+# Rows longer than this are summed one by one.
+_LONG = 4096
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _at_most(values: Tensor, bound: Tensor) -> Tensor:
 def _counted(chosen: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """How many of each row are chosen, and the sum of their values; both (N, 1)."""
     weights = chosen.to(values)
-    if _by_rows(values):
+    if values.device.type == "cpu" and values.shape[1] > _LONG:
         # No product is written down, and no row's sum depends on how many there are.
         sums = [torch.dot(*pair) for pair in zip(weights, values, strict=True)]
         counts = torch.tensor([np.count_nonzero(row) for row in chosen.numpy()])
@@ -165,13 +167,9 @@ def _counted(chosen: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return chosen.sum(1, keepdim=True), torch.linalg.vecdot(weights, values)[:, None]
 
 
-def _by_rows(values: Tensor) -> bool:
-    return values.device.type == "cpu" and values.shape[1] > _MANY
-
-
 def _selection(size: Tensor) -> Callable[[Tensor], Tensor]:
     """Gives each row's value, (N, 1), at ranks (N, 1) that count from 1."""
-    if _by_rows(size):
+    if size.device.type == "cpu" and size.shape[1] > _MANY:
         # NumPy selects by vector instructions too; MPS has no `kthvalue` at all.
         rows = size.numpy()
 
