@@ -10,7 +10,8 @@ for each network and image is kept, and a run goes on from them.
 
 FOLDER as in metrics_on_photographs.py; without one, scikit-image's photographs. "resnet" and "vit"
 are trained.py's, whose weights are in --weights. KEPT is benchmarks/evidence_rows, which holds the
-rows of the page, so that more images join them; a --quick run needs another. Parts are those of
+rows of the page, so that more images join them; a --quick run needs another. Rows do not say which
+code made them: where a method or a score has changed, begin anew. Parts are those of
 evidence_studies.py. With --page nothing is measured: the lines that are kept become
 docs/evidence.md, benchmarks/evidence.json and docs/pictures/evidence.png.
 """

@@ -70,8 +70,9 @@ def _watched(device: torch.device, before: dict[str, Any]) -> Iterator[_Watch]:
         yield watch
     finally:
         _watching.reset(token)
+        seen = watch()
         for other in around:
-            other.drawn = watch() or other.drawn
+            other.drawn = seen or other.drawn
         _restore(before, device)
 
 

@@ -131,7 +131,7 @@ def attribute_all(
         "perturbations_per_eval": chunk,
         "seed": settings.seed,
     }
-    asked_for = _Asked(counted, image, targets, options)
+    job = _Job(counted, image, targets, options)
     made = {
         name: [Result(labels[name], answers=settings.answers) for _ in targets] for name in methods
     }
@@ -142,7 +142,7 @@ def attribute_all(
             work.begin(", ".join(labels[name] for name in walkers))
             for part in _parts(len(targets), chunk):
                 rows = {name: made[name][part] for name in walkers}
-                _explain(rows, walkers, asked_for.only(part))
+                _explain(rows, walkers, job.only(part))
             work.update(len(walkers))
     counted.watch = None
     n_made = sum(r.attributions is not None for rows in made.values() for r in rows)
@@ -185,7 +185,7 @@ def _problem_told(result: Result) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Job:
     """What is explained: classes of an image, and how each method is asked."""
 
     counted: Counted
@@ -193,7 +193,7 @@ class _Asked:
     targets: Sequence[int]
     options: dict[str, Any]
 
-    def only(self, part: slice) -> _Asked:
+    def only(self, part: slice) -> _Job:
         return replace(self, targets=self.targets[part])
 
     def batch(self) -> tuple[Tensor, int | Tensor]:
@@ -210,37 +210,37 @@ class _DrawsError(Exception):
 
 
 def _explain(
-    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], asked_for: _Asked
+    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], job: _Job
 ) -> None:
     """The maps of methods that share a walk, of all classes at once.
 
     Where that fails, of each class by itself, and where that fails, of each method by itself.
     """
-    n = len(asked_for.targets)
+    n = len(job.targets)
     try:
-        _explain_at_once(rows, methods, asked_for)
+        _explain_at_once(rows, methods, job)
     except Exception as error:
         if n > 1:
             for part in _parts(n, 1):
                 own = {name: results[part] for name, results in rows.items()}
-                _explain(own, methods, asked_for.only(part))
+                _explain(own, methods, job.only(part))
         elif len(methods) > 1:
             for name, method in methods.items():
-                _explain({name: rows[name]}, {name: method}, asked_for)
+                _explain({name: rows[name]}, {name: method}, job)
         else:
             ((result,),) = rows.values()
             result.problem = reason(error)
 
 
 def _explain_at_once(
-    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], asked_for: _Asked
+    rows: Mapping[str, list[Result]], methods: Mapping[str, Configured], job: _Job
 ) -> None:
-    n = len(asked_for.targets)
+    n = len(job.targets)
     label = ", ".join(own[0].label for own in rows.values())
-    with _explaining(label, asked_for) as cost:
+    with _explaining(label, job) as cost:
         for own in rows.values():
             own[0].cost = cost
-        maps, descent = _made([*methods.values()], asked_for)
+        maps, descent = _made([*methods.values()], job)
     checked = [[_checked(credit) for credit in _rows_of(one, n)] for one in maps]
     for name, credits in zip(methods, checked, strict=True):
         others = tuple(other for other in methods if other != name)
@@ -250,10 +250,10 @@ def _explain_at_once(
             result.descent = None if descent is None else _of_row(descent, k)
 
 
-def _made(methods: Sequence[Configured], asked_for: _Asked) -> tuple[Sequence[Any], Descent | None]:
+def _made(methods: Sequence[Configured], job: _Job) -> tuple[Sequence[Any], Descent | None]:
     """A map by each method for a row of each class, and the history of an optimized mask."""
-    taken = accepted(methods[0], asked_for.options)
-    inputs, target = asked_for.batch()
+    taken = accepted(methods[0], job.options)
+    inputs, target = job.batch()
     if len(methods) > 1:
         return walk(methods, inputs, target=target, **taken), None
     (method,) = methods
@@ -289,7 +289,7 @@ def _of_row(descent: Descent, k: int) -> Descent:
 
 
 @contextmanager
-def _explaining(label: str, asked_for: _Asked) -> Iterator[Cost]:
+def _explaining(label: str, job: _Job) -> Iterator[Cost]:
     """All that surrounds an explanation: warnings said, the random state, and the cost.
 
     Raises:
@@ -297,12 +297,12 @@ def _explaining(label: str, asked_for: _Asked) -> Iterator[Cost]:
     """
     with (
         told_warnings(label),
-        seeded(asked_for.options["seed"], asked_for.image.device) as drawn,
+        seeded(job.options["seed"], job.image.device) as drawn,
         quiet(),
-        measured(asked_for.counted) as cost,
+        measured(job.counted) as cost,
     ):
         yield cost
-        if len(asked_for.targets) > 1 and drawn():
+        if len(job.targets) > 1 and drawn():
             raise _DrawsError
 
 

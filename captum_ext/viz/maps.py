@@ -19,6 +19,8 @@ from captum_ext.mask.advanced import Descent
 from captum_ext.viz.overlays import MAP_COLORS, drawn_as, heat, overlay
 
 _PER_ROW = 6
+# So few maps have their overlays beside them: below them half of the figure would be empty.
+_FEW = 2
 _SCALE = (
     "Maps: sum of absolute values over channels, each map on its own scale, from black (its least "
     f"value) over red to pale yellow (its {PERCENTILE:g}th percentile and above)."
@@ -162,8 +164,7 @@ def explanations_figure(
 
 def _layout(n: int) -> tuple[int, list[float]]:
     """Columns of pictures, and how high the head and each band of ``n`` maps are, in inches."""
-    if n <= 2:
-        # The overlay beside its map: below it half of the figure would be empty.
+    if n <= _FEW:
         return 4, [3.2, 2.9]
     columns = min(_PER_ROW, max(4, n))
     return columns, [3.2, *[5.2] * -(-n // columns)]
@@ -210,7 +211,7 @@ def _draw(
         parts[-1].supxlabel(scale, fontsize=9)
     for band, part in enumerate(parts):
         shown = rows[band * columns : (band + 1) * columns]
-        if len(rows) <= 2:
+        if len(rows) <= _FEW:
             axes = part.subplots(1, columns)
             cells = [*zip(axes[::2], axes[1::2], strict=True)]
         else:

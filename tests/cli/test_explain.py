@@ -234,6 +234,7 @@ def test_a_file_that_is_no_image(folder, capsys):
     assert "mine.py is not an image" in refused(capsys, image="mine.py")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_an_image_1_pixel_wide(folder, capsys):
     Image.new("RGB", (1, 500)).save("thin.png")
     assert "1 x 500 pixels, too small" in refused(capsys, image="thin.png")

@@ -101,6 +101,7 @@ def test_every_output_shows_each_class(folder, capsys):
     assert len(re.findall(r'class="of">.*?\(class [01]\), p = 0', page)) == 2
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_method_that_fails_for_one_class_is_there_for_others(folder, capsys):
     Path("half.py").write_text(
         "from captum.attr import Saliency\n\n"
