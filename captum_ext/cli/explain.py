@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from captum_ext._captum import PerturbationAttribution
 from captum_ext.attr.mask_attribution import NOTHING
 from captum_ext.cli.errors import CallError, say, show
-from captum_ext.cli.explanation import N_STEPS, SCORES, Result, attribute_all
+from captum_ext.cli.explanation.making import attribute_all
+from captum_ext.cli.explanation.reading import N_STEPS
+from captum_ext.cli.explanation.result import SCORES, Result
 from captum_ext.cli.inputs.labels import Classes, targets_of
 from captum_ext.cli.inputs.maps import write_maps
 from captum_ext.cli.inputs.methods import configured, is_mask_method, made_for, require_maps

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from captum_ext.classifier import classifier_of
-from captum_ext.cli import explanation, main
-from captum_ext.cli.explanation import Result
+from captum_ext.cli import main
+from captum_ext.cli.explanation import reading
+from captum_ext.cli.explanation.result import Result
 from captum_ext.cli.inputs.models import load_model, name_of, predict, transform_of
 from captum_ext.cli.tables import explained
 from captum_ext.curve import Curve
@@ -137,19 +138,19 @@ def test_methods_that_share_a_walk_score_as_alone(name, folder):
 
 def test_no_frame_is_asked_for_twice_and_curves_share_calls(folder, monkeypatch):
     calls, read = [], []
-    forward, curves = Counted.forward, explanation.perturb_all
+    forward, curves = Counted.forward, reading.perturb_all
 
     def spy(self, images):
         calls.append([image.numpy().tobytes() for image in images.detach()])
         return forward(self, images)
 
-    def reading(*given, **named):
+    def read_through(*given, **named):
         calls.clear()
         read.append(curves(*given, **named))
         return read[-1]
 
     monkeypatch.setattr(Counted, "forward", spy)
-    monkeypatch.setattr(explanation, "perturb_all", reading)
+    monkeypatch.setattr(reading, "perturb_all", read_through)
     assert explain() == 0
     frames = [frame for call in calls for frame in call]
     # Of 6 maps 4 curves of 21 frames, whose ends are the same two; the prediction knew one.

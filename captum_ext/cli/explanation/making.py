@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -21,85 +20,13 @@ from captum_ext.attr import Configured, MaskAttribution
 from captum_ext.attr.configured import accepted
 from captum_ext.attr.walk import shared_walks, walk
 from captum_ext.cli.errors import say
-from captum_ext.cli.options import PROBABILITY, SCORE, Explain
-from captum_ext.curve import Curve
-from captum_ext.evaluation.catalog import READINGS
+from captum_ext.cli.explanation.reading import read_all
+from captum_ext.cli.explanation.result import Result
+from captum_ext.cli.options import Explain
 from captum_ext.evaluation.cost import Cost, Counted, measured
 from captum_ext.evaluation.run import quiet
 from captum_ext.mask.advanced import Descent
-from captum_ext.metrics import Insertion
 from captum_ext.metrics.base.asked_once import AskedOnce
-from captum_ext.metrics.perturbation.perturb import Perturbation, perturb_all
-from captum_ext.registry import REFERENCES
-
-RESTORED, LOST = 0.9, 0.5
-"""Shares of the image's score that an insertion must bring back, and a deletion leave."""
-_CURVES = {"insertion": True, "deletion": False}
-"""Whether features come or go."""
-_REACHED = [
-    ("area_to_restore", "insertion", -1, RESTORED),
-    ("area_to_lose", "deletion", 0, LOST),
-]
-SCORES = tuple(f"{name}{suffix}" for suffix in READINGS for name in _CURVES)
-"""What is read of every map, by the names of the table."""
-N_STEPS: int = signature(Insertion).parameters["n_steps"].default
-"""Of a curve: the library's own."""
-
-
-@dataclass
-class Result:
-    """What a method gave: a map of the image, its scores and its cost, as far as it came.
-
-    Args:
-        label: how the method is shown.
-        attributions: the map, (1, C, H, W); None if it failed.
-        curves: by the names of ``SCORES``; empty if they can't be read.
-        cost: of the map.
-        shared_with: the names of methods that the walk, and so its cost, was for too.
-        descent: how its mask was optimized, if it has one.
-        problem: why something of it is missing.
-        answers: what the model's numbers are.
-    """
-
-    label: str
-    attributions: Tensor | None = None
-    curves: dict[str, Curve] = field(default_factory=dict)
-    cost: Cost = field(default_factory=Cost)
-    shared_with: tuple[str, ...] = ()
-    descent: Descent | None = None
-    problem: str | None = None
-    answers: str = PROBABILITY
-
-    def reach(self) -> dict[str, float | None]:
-        """The share of pixels that restores 90 % of the score, and that halves it.
-
-        By the readings of a map; None where the curve never gets there or there is none, and of
-        scores that are no probabilities: a share of them says nothing where 0 is not "none".
-        """
-        found = {}
-        for suffix in READINGS:
-            for name, curve, original, level in _REACHED:
-                whole = self.curves.get(f"{curve}{suffix}")
-                if whole is None or self.answers == SCORE:
-                    x = float("nan")
-                else:
-                    x = float(whole.relative(original).reaches(level, falling=original == 0))
-                found[f"{name}{suffix}"] = x if x == x else None
-        return found
-
-    def record(self, name: str) -> dict[str, Any]:
-        """A row of the table."""
-        areas = {key: round(float(curve.area()), 6) for key, curve in self.curves.items()}
-        return {
-            "method": name,
-            **{key: areas.get(key) for key in SCORES},
-            **{key: None if x is None else round(x, 6) for key, x in self.reach().items()},
-            "seconds": round(self.cost.seconds, 3),
-            "forwards": round(self.cost.forwards, 3),
-            "gradients": round(self.cost.gradients, 3),
-            "shared_with": [*self.shared_with],
-            "reason": self.problem,
-        }
 
 
 def attribute_all(
@@ -145,12 +72,9 @@ def attribute_all(
                 _explain(rows, walkers, job.only(part))
             work.update(len(walkers))
     counted.watch = None
-    n_made = sum(r.attributions is not None for rows in made.values() for r in rows)
-    with _frames_shown(asked, n_made * len(SCORES) * (N_STEPS + 1)):
-        for k, target in enumerate(targets):
-            with seeded(settings.seed, image.device):
-                _read_or_tell([rows[k] for rows in made.values()], asked, image, target, settings)
-    return [{name: rows[k] for name, rows in made.items()} for k in range(len(targets))]
+    found = [{name: rows[k] for name, rows in made.items()} for k in range(len(targets))]
+    read_all([[*of.values()] for of in found], asked, image, targets, settings)
+    return found
 
 
 def _parts(n: int, size: int) -> list[slice]:
@@ -162,26 +86,6 @@ def _told(work: Work, counted: Counted, n: int) -> None:
     """Says how many evaluations the maps at hand have taken so far."""
     cost = counted.cost
     work.tell(number_of(cost.forwards + cost.gradients, "evaluation"))
-
-
-@contextmanager
-def _frames_shown(asked: AskedOnce, n_frames: int) -> Iterator[None]:
-    """Shows how many frames of curves are read, those that need no asking among them."""
-    with Work(n_frames, "frame", "insertion and deletion") as work:
-        hook = asked.register_forward_hook(lambda model, given, found: work.update(len(found)))
-        try:
-            yield
-        finally:
-            hook.remove()
-
-
-@contextmanager
-def _problem_told(result: Result) -> Iterator[None]:
-    """A failure is its result's own matter."""
-    try:
-        yield
-    except Exception as error:
-        result.problem = reason(error)
 
 
 @dataclass(frozen=True)
@@ -324,38 +228,3 @@ def told_warnings(label: str) -> Iterator[None]:
         finally:
             for sentence in dict.fromkeys(str(one.message) for one in caught):
                 say(f"{label}: {sentence}")
-
-
-def _read_or_tell(
-    results: Sequence[Result], asked: AskedOnce, image: Tensor, target: int, settings: Explain
-) -> None:
-    """The curves of all maps of a class; where they fail, of each map by itself."""
-    try:
-        _read_curves(results, asked, image, target, settings)
-    except Exception:
-        for result in results:
-            with _problem_told(result):
-                _read_curves([result], asked, image, target, settings)
-
-
-def _read_curves(
-    results: Sequence[Result], model: AskedOnce, image: Tensor, target: int, settings: Explain
-) -> None:
-    """Fills in the curves of all maps, whose frames share model calls."""
-    how = {
-        "n_steps": N_STEPS,
-        "reference": REFERENCES[settings.reference],
-        "seed": settings.seed,
-        "internal_batch_size": settings.batch_size,
-        "reading": settings.answers,
-    }
-    ways = {
-        f"{name}{suffix}": Perturbation(inserts=inserts, reduction=reduction, **how)
-        for suffix, reduction in READINGS.items()
-        for name, inserts in _CURVES.items()
-    }
-    made = [(r, r.attributions) for r in results if r.attributions is not None]
-    jobs = [(way, credit) for _, credit in made for way in ways.values()]
-    curves = iter(perturb_all(jobs, model, image, target=target) if jobs else ())
-    for result, _ in made:
-        result.curves = {name: next(curves)[0] for name in ways}

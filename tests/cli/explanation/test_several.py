@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from captum_ext.cli import main
-from captum_ext.cli.explanation import SCORES
+from captum_ext.cli.explanation.result import SCORES
 from tests.cli.conftest import explain, said
 
 QUICK = ("--steps", "2", "--n-masks", "12", "--n-iter", "2")

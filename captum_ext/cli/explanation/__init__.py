@@ -1,0 +1,1 @@
+"""What `explain` does with one image: maps are made, their curves are read."""
