@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from numbers import Integral
 from typing import Any, TypeGuard
 
 import torch
@@ -87,6 +88,7 @@ class Score:
         self.n_examples = inputs[0].shape[0]
         self.dtypes = tuple(x.dtype for x in inputs)
         self.device = inputs[0].device
+        _require_known_form(target)
         with torch.inference_mode(False):
             self.target = fresh(target)
         # Listed and moved once: at each call it would stall an accelerator.
@@ -94,7 +96,7 @@ class Score:
         if isinstance(target, list) and target and all(type(i) is int for i in target):
             self.target = torch.tensor(target)
         if isinstance(self.target, Tensor):
-            one = self.target.numel() == 1 and not self.target.is_floating_point()
+            one = self.target.numel() == 1
             self.target = int(self.target.item()) if one else self.target.to(self.device)
         self.additional_forward_args = format_additional_forward_args(additional_forward_args)
         self.gradient_func = gradient_func
@@ -437,6 +439,36 @@ def _is_finite(rows: Tensor) -> Tensor:
 
 def _is_per_example(target: Target) -> TypeGuard[list[Any] | Tensor]:
     return isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+
+
+def _require_known_form(target: Any) -> None:
+    """Of Captum's forms, and of whole numbers: 1.7 would be class 1, and a mask classes 0 and 1."""
+    if isinstance(target, Tensor):
+        counts = not (
+            target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
+        )
+        if counts and (target.dim() == 1 or target.numel() == 1):
+            return
+        got, use = f"{target.dtype} of shape {tuple(target.shape)}", "say them as `argmax` does"
+    else:
+        if target is None or _is_index(target):
+            return
+        listed = isinstance(target, list)
+        if listed and all(_is_index(i) and type(i) is type(target[0]) for i in target):
+            return
+        got = repr(target) if len(repr(target)) < 40 else type(target).__name__
+        use = "convert it with `int` or `torch.tensor`"
+    raise AssertionError(
+        "`target` is the number of a class, a tuple of such numbers, or one of these per example, "
+        f"as a list or a tensor (N,) of whole numbers, but got {got}: {use}."
+    )
+
+
+def _is_index(target: Any) -> bool:
+    """Whether it is a number of Python's, or a tuple of numbers of Python's or NumPy's."""
+    parts = target if isinstance(target, tuple) else (target,)
+    kinds: Any = Integral if isinstance(target, tuple) else int
+    return all(isinstance(i, kinds) and not isinstance(i, bool) for i in parts)
 
 
 def _check_target_length(target: Target, n_examples: int) -> None:

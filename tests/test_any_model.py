@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerIntegratedGradients
@@ -164,6 +165,29 @@ def test_all_that_is_the_callers_stays_bit_for_bit(ask, fails_at, error, target,
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     assert (inputs.requires_grad, inputs.grad, extra[1]["weight"] is weight) == (True, None, True)
     assert model.training
+
+
+NO_CLASSES = (
+    (1.7, "1.7: convert"),
+    (True, "True: convert"),
+    (np.int64(1), "1.*: convert"),
+    ("1", "'1': convert"),
+    (np.array([0, 1, 2]), "array.*: convert"),
+    ([0, 1, 2.0], "2.0.: convert"),
+    ([0, (1,), 2], "2.: convert"),
+    ([[0], [1], [2]], r"\[2\]\]: convert"),
+    (torch.tensor([0.0, 1.7, 2.0]), r"torch.float32 of shape \(3,\)"),
+    (torch.tensor(1.0), r"torch.float32 of shape \(\)"),
+    (torch.tensor([True, False, True]), r"torch.bool of shape \(3,\)"),
+    (torch.tensor([[0], [1], [2]]), r"torch.int64 of shape \(3, 1\)"),
+)
+
+
+@over(EVERYONE)
+def test_a_target_that_is_the_number_of_no_class_is_refused_by_what_came(ask, model, images):
+    for target, got in NO_CLASSES:
+        with pytest.raises(AssertionError, match=f"`target` is the number of.*got .*{got}"):
+            ask(model, images, target=target)
 
 
 @over(EVERYONE)

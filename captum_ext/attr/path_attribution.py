@@ -198,7 +198,8 @@ class PathAttribution(GradientAttribution):
             ValueError: if a shape, a number of steps or a value does not fit, or the model
                 gives nan or infinite values or gradients, or no gradient at all.
             TypeError: if inputs or baselines are not floating-point tensors.
-            AssertionError: if the target does not fit the output, as in Captum.
+            AssertionError: if the target does not fit the output, as in Captum, or is made of
+                anything but whole numbers.
         """
         del method
         given = (inputs, baselines, target, additional_forward_args, n_steps, internal_batch_size)
