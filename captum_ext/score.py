@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from captum_ext._captum import (
@@ -60,7 +61,7 @@ class Score:
             callers that count such examples or ask later, instead of refused.
 
     Raises:
-        TypeError: if the model gives no tensor of floating point.
+        TypeError: if it is no model or function, or gives no tensor of floating point.
         ValueError: if it gives another number of rows, nan or infinite values, or no gradient.
         AssertionError: if the target does not fit, as in Captum.
 
@@ -79,6 +80,7 @@ class Score:
         chunk: int | None = None,
         keep_undefined: bool = False,
     ) -> None:
+        require_model(forward_func)
         if chunk is not None and whole("internal_batch_size", chunk) < 1:
             raise ValueError(
                 f"`internal_batch_size` is the number of examples per model call, at least 1, "
@@ -344,6 +346,28 @@ class Score:
             a[rows.to(a.device)] if isinstance(a, Tensor) and a.dim() > 0 and len(a) == n else a
             for a in given
         )
+
+
+def require_model(forward_func: Any) -> None:
+    """What methods and metrics refuse when they are made, not when they first ask.
+
+    Raises:
+        TypeError: for what can't be asked.
+
+    >>> require_model(nn.ReLU)
+    Traceback (most recent call last):
+    ...
+    TypeError: `forward_func` is a model or a function of the inputs, but got the class ReLU: ...
+    """
+    got = ""
+    if isinstance(forward_func, type):
+        got = f"the class {forward_func.__name__}: make one, as {forward_func.__name__}(...)"
+    elif isinstance(forward_func, ExportedProgram):
+        got = "an exported program: give its `.module()`"
+    elif not callable(forward_func):
+        got = "None" if forward_func is None else f"{type(forward_func).__name__}"
+    if got:
+        raise TypeError(f"`forward_func` is a model or a function of the inputs, but got {got}.")
 
 
 class NoGradientError(ValueError, RuntimeError):

@@ -62,6 +62,12 @@ class AtLayer(LayerIntegratedGradients):
     def __init__(self, method: Attribution, layer: nn.Module | list[nn.Module]) -> None:
         """As the class says."""
         _require_known(method)
+        layers = layer if isinstance(layer, list) else [layer]
+        if not layers or not all(isinstance(one, nn.Module) for one in layers):
+            raise TypeError(
+                "`layer` is a module within the model, such as `model.embed`, or a list of "
+                f"modules, but got {layer!r}."
+            )
         LayerAttribution.__init__(self, method.forward_func, layer)
         GradientAttribution.__init__(self, method.forward_func)
         self.method = method

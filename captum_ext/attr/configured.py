@@ -20,12 +20,28 @@ _CHUNKS = ("internal_batch_size", "perturbations_per_eval")
 _SAMPLING = (GradientShap, DeepLiftShap)
 
 
+def require_method(method: Any) -> None:
+    """What is put around a method refuses what is none, or a class that has no model yet.
+
+    Raises:
+        TypeError: for these.
+    """
+    if isinstance(method, type):
+        got = f"the class {method.__name__}: make one, as {method.__name__}(model)"
+    elif not hasattr(method, "forward_func") or not hasattr(method, "attribute"):
+        got = f"{type(method).__name__}: give one of Captum's or this package's, as IDGI(...)"
+    else:
+        return
+    raise TypeError(f"`method` is an attribution method of a model, but got {got}.")
+
+
 class Around(Attribution):
     """A method that asks another one; a layer method's gradients reach that one."""
 
     averages_over_baselines: ClassVar[bool] = False
 
     def __init__(self, method: Attribution) -> None:
+        require_method(method)
         super().__init__(method.forward_func)
         self.method = method
 

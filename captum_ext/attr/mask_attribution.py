@@ -27,7 +27,7 @@ from captum_ext.mask import (
 )
 from captum_ext.mask.advanced import Descent, MaskProblem, MaskState, descend
 from captum_ext.mask.descent import require_iteration
-from captum_ext.score import Score
+from captum_ext.score import Score, require_model
 
 __all__ = ["MaskAttribution", "MaskRun"]
 
@@ -114,6 +114,7 @@ class MaskAttribution(GradientAttribution):
         start: StartLike = None,
     ) -> None:
         """As the class says."""
+        require_model(forward_func)
         super().__init__(forward_func)
         self.grid = grid
         self.terms = terms

@@ -18,6 +18,7 @@ from captum_ext.attr.configured import (
     Around,
     Configured,
     averages,
+    require_method,
     starts_from_baselines,
     unwrapped,
 )
@@ -59,6 +60,8 @@ class OverBaselines(Around):
     def __init__(self, method: Attribution, shared: bool | None = None) -> None:
         """As the class says."""
         _require_baselines(method)
+        if not (shared is None or isinstance(shared, bool)):
+            raise TypeError(f"`shared` is True, False or None, but got {shared!r}.")
         super().__init__(method)
         self.shared = shared
 
@@ -136,6 +139,7 @@ class OverBaselines(Around):
 
 
 def _require_baselines(method: Attribution) -> None:
+    require_method(method)
     inner, chosen = unwrapped(method)
     name = type(inner).__name__
     if averages(inner):

@@ -24,7 +24,7 @@ from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate
 from captum_ext.path.placement import Placement, even
 from captum_ext.path.rules import SharedRise, riemann
-from captum_ext.score import Score
+from captum_ext.score import Score, require_model
 
 # Of fewer steps one holds half of a rise even where it is nearly straight.
 _FEWEST_TOLD = 5
@@ -48,7 +48,7 @@ class PathAttribution(GradientAttribution):
 
     Raises:
         ValueError: for a placement on a path that finds its points itself.
-        TypeError: for what is no path or no placement.
+        TypeError: for what is no model, no path, no rule or no placement.
 
     >>> from captum_ext.path import FixedPath, important_direction
     >>> class Curved(FixedPath):
@@ -73,10 +73,16 @@ class PathAttribution(GradientAttribution):
         placement: Placement | None = None,
     ) -> None:
         """As the class says."""
+        require_model(forward_func)
         if not isinstance(path, Path):
             raise TypeError(
                 f"`path` is a captum_ext.path.Path such as StraightLine(), "
                 f"but got {type(path).__name__}."
+            )
+        if not callable(rule):
+            raise TypeError(
+                f"`rule` is a function of two knots, such as `riemann` of captum_ext.path, but got "
+                f"{rule!r}."
             )
         _check_placement(placement, path)
         super().__init__(forward_func)

@@ -23,7 +23,7 @@ from captum_ext._tensors import (
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.mask.advanced import RandomMasks
 from captum_ext.mask.random_masks import BLOCK
-from captum_ext.score import Score
+from captum_ext.score import Score, require_model
 
 __all__ = ["RISE"]
 
@@ -50,6 +50,7 @@ class RISE(PerturbationAttribution):
         self, forward_func: Forward, cells: int | tuple[int, int] = 7, keep: float = 0.5
     ) -> None:
         """As the class says."""
+        require_model(forward_func)
         super().__init__(forward_func)
         self.cells = pair("cells", cells)
         self.keep = keep

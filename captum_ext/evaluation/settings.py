@@ -31,6 +31,7 @@ from captum_ext.evaluation.data.examples import Data, count
 from captum_ext.evaluation.data.screening import device_of
 from captum_ext.evaluation.store.about import About
 from captum_ext.evaluation.store.identity import Identity, digest_of_source, version_of
+from captum_ext.score import require_model
 
 _OFFERED = {"inputs", "target", "self"}
 _DEPTH = 4
@@ -46,12 +47,7 @@ def check(
     names: Sequence[str] | None,
 ) -> None:
     """Raises ValueError or TypeError for arguments of `evaluate` that can't work."""
-    if not callable(forward_func):
-        raise TypeError(f"`forward_func` must be callable, but got {type(forward_func).__name__}.")
-    if isinstance(forward_func, torch.export.ExportedProgram):
-        raise TypeError(
-            "`forward_func` is an ExportedProgram, which can't be called: give `program.module()`."
-        )
+    require_model(forward_func)
     module = forward_func if isinstance(forward_func, nn.Module) else None
     if module is not None and module.training and not is_exported(module):
         raise ValueError(

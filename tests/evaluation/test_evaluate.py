@@ -272,7 +272,7 @@ def test_significance_is_wilcoxons_with_holms_correction(net):
         ({"data": [torch.zeros(3, 4, 4)]}, TypeError, "`data` yields"),
         ({"data": [(torch.zeros(2, 3, 4, 4), torch.zeros(2))]}, TypeError, "item 0 is a batch"),
         ({"names": ["a"]}, ValueError, "`names` needs one name per example, 5"),
-        ({"forward_func": 3}, TypeError, "`forward_func` must be callable"),
+        ({"forward_func": 3}, TypeError, "`forward_func` is a model or a function"),
     ],
 )
 def test_wrong_arguments_are_named(change, kind, words, net):

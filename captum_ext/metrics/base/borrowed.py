@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import Self
 
 from captum_ext._typing import Forward
+from captum_ext.score import require_model
 
 
 class Borrowed:
@@ -22,8 +23,6 @@ class Borrowed:
     """
 
     def __init__(self, model: Forward | None = None) -> None:
-        if model is not None and not callable(model):
-            raise TypeError(f"`forward_func` must be callable, but got {type(model).__name__}.")
         self.model = model
 
     def __copy__(self) -> Borrowed:
@@ -46,6 +45,7 @@ class BorrowsModel:
 
     def bind(self, forward_func: Forward) -> Self:
         """Gives the metric its model, as after unpickling, and returns the metric."""
+        require_model(forward_func)
         self._borrowed = Borrowed(forward_func)
         return self
 

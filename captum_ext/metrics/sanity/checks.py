@@ -71,6 +71,11 @@ class _SanityCheck(TableMetric):
     ) -> None:
         names = check_names(similarity)
         super().__init__(len(names), **kwargs)
+        if not callable(make_method):
+            raise TypeError(
+                "`make_method` makes an attribution method of a model, as IntegratedGradients or "
+                f"`lambda model: IDGI(GuidedIG(model))` do, but got {make_method!r}."
+            )
         self._borrowed, self.similarity, self._draws = Borrowed(make_method), names, False
         self.add_state("n_stages", torch.tensor(0), dist_reduce_fx="max")
         self._add_list("gone", len(names), torch.int64)
