@@ -38,14 +38,14 @@ class Halvable(int):
 def default_chunk(inputs: Tensors) -> Halvable:
     """How many examples one model call takes unless the caller says otherwise.
 
-    Bounded by elements of input and by free memory, where the device tells it, but never below
-    the batch that the caller could hold.
+    Bounded by elements of input and by free memory, where the device tells it, whatever the batch:
+    64 photographs by 8 take EfficientNet-Lite0 on a CPU two thirds of the time of all at once.
     """
-    device, batch = inputs[0].device, inputs[0].shape[0]
+    device = inputs[0].device
     budget = _ELEMENTS_PER_CALL.get(device.type, _ELEMENTS_PER_CALL_ELSEWHERE)
     if device.type == "cuda":
         budget = min(budget, _free_bytes(device) // _BYTES_PER_ELEMENT)
-    return Halvable(max(batch, min(_MOST_ROWS_PER_CALL, budget // _per_row(inputs)), 1))
+    return Halvable(max(min(_MOST_ROWS_PER_CALL, budget // _per_row(inputs)), 1))
 
 
 def _per_row(inputs: Tensors) -> int:

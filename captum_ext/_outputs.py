@@ -185,9 +185,10 @@ def told_misfits(model: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
         if "Guard failed" in said or "Expected input at" in said:  # before torch 2.9
             raise ValueError(
                 f"the model was exported for inputs of one shape ({said}): export it with "
-                "`dynamic_shapes` for the batch, or, where it is of one row, ask one at a time: "
-                "`internal_batch_size=1` (of RISE `perturbations_per_eval=1`) and one example; "
-                "in `evaluate` `batch_size=1` too, in the commands --batch-size 1 (--group 1)."
+                "`dynamic_shapes` for the batch, or ask for as many rows at a time as it has. Where "
+                "it is of one row: `internal_batch_size=1` (of RISE `perturbations_per_eval=1`) and "
+                "one example; in `evaluate` `batch_size=1` too, in the commands --batch-size 1 "
+                "(--group 1)."
             ) from error
         if len(types) == len(given) == 1 and types != given and "type" in said:
             own, other = *types, *given

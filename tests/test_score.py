@@ -65,9 +65,10 @@ def test_a_model_that_returns_no_tensor_is_refused(inputs):
         Score(lambda x: {"logits": x}, inputs, 0)(inputs)
 
 
-def test_the_default_chunk_never_splits_the_callers_batch_but_bounds_steps():
+def test_the_default_chunk_bounds_a_call_whatever_the_batch():
     assert default_chunk((torch.zeros(1, 3, 224, 224),)) == 8
-    assert default_chunk((torch.zeros(20, 3, 224, 224),)) == 20
+    assert default_chunk((torch.zeros(20, 3, 224, 224),)) == 8
+    assert default_chunk((torch.zeros(1, 3, 4096, 4096),)) == 1
     assert default_chunk((torch.zeros(2, 5),)) == 1024
 
 

@@ -183,7 +183,7 @@ class PathAttribution(GradientAttribution):
             n_steps: steps on the path, at least 1; None is the paper's number, or the
                 placement's; `BlurIG` and what is over it then place them as `BlurIG` says.
             internal_batch_size: examples per model call. None lets the library choose: as many
-                as suit the device, never fewer than N. The result does not depend on it.
+                as suit the device, 8 photographs on a CPU. The result does not depend on it.
             return_convergence_delta: also return the completeness error.
             method: ignored; Captum's LayerIntegratedGradients passes its quadrature here to
                 whatever stands in for its ``ig``.
