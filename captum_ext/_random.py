@@ -12,6 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from captum_ext._numbers import whole
+
+
+def seed_of(seed: Any) -> int:
+    """A seed, refused unless every generator takes it as it is.
+
+    Raises:
+        TypeError: for what is no whole number.
+        ValueError: for one of more than 64 bits, which would be some other seed's numbers.
+
+    >>> seed_of(1.5)
+    Traceback (most recent call last):
+    ...
+    TypeError: `seed` is a whole number, but got 1.5: use `int`.
+    """
+    found = whole("seed", seed)
+    if not -(2**63) <= found < 2**64:
+        raise ValueError(f"`seed` is a whole number of 64 bits, but got {seed}.")
+    return found
+
 
 def stream(*keys: int) -> torch.Generator:
     """A stream on the CPU, so that all devices see the same, which ``keys`` alone decide.
@@ -21,6 +41,7 @@ def stream(*keys: int) -> torch.Generator:
     >>> [float(torch.rand(1, generator=stream(*keys))) for keys in [(0, 1), (1, 0)]]
     [0.516..., 0.998...]
     """
+    keys = tuple(map(seed_of, keys))
     if len(keys) == 1:
         return torch.Generator().manual_seed(keys[0])
     words = np.random.SeedSequence([k % 2**64 for k in keys]).generate_state(1, np.uint64)
@@ -90,7 +111,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
     >>> bool((torch.get_rng_state() == before).all())
     True
     """
-    before = _states(device)
+    seed, before = seed_of(seed), _states(device)
     # `torch.manual_seed` also seeds other devices, which are not put back, and keeps a trace of the
     # stack for each kind: it takes a thousand times as long.
     elsewhere = device.type in ("cuda", "mps")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -13,39 +12,6 @@ from torch import Tensor
 
 from captum_ext._text import number_of
 from captum_ext._typing import Baselines, Form, Inputs, Tensors
-
-
-def whole(name: str, number: Any) -> int:
-    """An argument that counts something, also as a number of NumPy's or torch's.
-
-    Raises:
-        TypeError: for what is no whole number: 2.5 steps would be some other number of them.
-
-    >>> whole("n_steps", np.int64(5)), whole("n_steps", torch.tensor(5))
-    (5, 5)
-    >>> whole("n_steps", 5.0)
-    Traceback (most recent call last):
-    ...
-    TypeError: `n_steps` is a whole number, but got 5.0: use `int`.
-    """
-    try:
-        return index(number)
-    except TypeError:
-        raise TypeError(f"`{name}` is a whole number, but got {number!r}: use `int`.") from None
-
-
-def pair(name: str, size: Any) -> tuple[int, int]:
-    """Height and width, of two whole numbers or of one for both.
-
-    Raises:
-        TypeError: for what is neither.
-
-    >>> pair("mask_size", 28), pair("mask_size", (7, 14))
-    ((28, 28), (7, 14))
-    """
-    two = (size, size) if not isinstance(size, (tuple, list)) or len(size) != 2 else size
-    height, width = (whole(name, number) for number in two)
-    return height, width
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:

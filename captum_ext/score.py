@@ -19,16 +19,10 @@ from captum_ext._captum import (
     select_targets,
 )
 from captum_ext._memory import Answer, Chunk, Frozen, default_chunk, module_of
+from captum_ext._numbers import whole
 from captum_ext._outputs import told_misfits
 from captum_ext._random import restored
-from captum_ext._tensors import (
-    accumulation_dtype,
-    asked,
-    fresh,
-    require_scores,
-    whole,
-    without_autocast,
-)
+from captum_ext._tensors import accumulation_dtype, asked, fresh, require_scores, without_autocast
 from captum_ext._text import number_of
 from captum_ext._typing import Forward, Target, Tensors
 

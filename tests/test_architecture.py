@@ -10,14 +10,15 @@ from torch import nn
 from torchmetrics import Metric, SumMetric
 
 PACKAGE = Path(__file__).parents[1] / "captum_ext"
-_BASE = {"_typing", "_text", "_random", "_progress", "_launch", "_moved", "registry"}
+_BASE = {"_typing", "_text", "_numbers", "_random", "_progress", "_launch", "_moved", "registry"}
 _LIBRARY = {*_BASE, "_captum", "_tensors", "_memory", "score", "blur", "maps", "classifier"}
 # Each part may import the parts of its own entry, and its own.
 ALLOWED = {
     "_typing": set(),
     "_text": set(),
     "_progress": {"_text"},
-    "_random": set(),
+    "_numbers": set(),
+    "_random": {"_numbers"},
     "_launch": set(),
     "_moved": set(),
     "registry": set(),

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from captum_ext._captum import GradientAttribution, log_usage
+from captum_ext._numbers import whole
 from captum_ext._progress import Work
-from captum_ext._tensors import format_baselines, format_inputs, format_output, whole
+from captum_ext._tensors import format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, FeatureMask, Form, Forward, Target, Tensors
 from captum_ext.attr.start import Question, Start, StartLike
 from captum_ext.mask import (
@@ -122,6 +123,10 @@ class MaskAttribution(GradientAttribution):
         self.direction = direction
         self.step = step
         self.noise = noise or Noise()
+        if whole("jitter", jitter) < 0:
+            raise ValueError(
+                f"`jitter` is how far images are shifted, at least 0, but got {jitter}."
+            )
         self.jitter = jitter
         self.n_iter = n_iter
         self.n_steps = n_steps

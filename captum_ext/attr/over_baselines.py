@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._captum import Attribution, log_usage
+from captum_ext._numbers import real, whole
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_inputs, moved, sent
 from captum_ext._text import number_of
@@ -220,7 +221,7 @@ def _count(samples: list[list[Any]]) -> int:
 
 def _draws(count: int, n_samples: int | None, noisy: bool, seed: int) -> list[int]:
     """Which baselines are walked from, in their order."""
-    n = count if n_samples is None else n_samples
+    n = count if n_samples is None else whole("n_samples", n_samples)
     if n < 1 or (n > count and not noisy):
         raise ValueError(
             f"`n_samples` is how many of {number_of(count, 'baseline')} are drawn, from 1 to "
@@ -235,7 +236,7 @@ def _stdevs(stdevs: float | tuple[float, ...], tensors: Tensors) -> tuple[float,
     each = stdevs if isinstance(stdevs, tuple) else (stdevs,) * len(tensors)
     pairs = zip(each, tensors, strict=False)
     if len(each) != len(tensors) or any(
-        s < 0 or (s and not x.is_floating_point()) for s, x in pairs
+        real("stdevs", s) < 0 or (s and not x.is_floating_point()) for s, x in pairs
     ):
         raise ValueError(
             f"`stdevs` is the standard deviation of noise on inputs of floating point, at least 0, "

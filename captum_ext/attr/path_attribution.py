@@ -12,13 +12,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from captum_ext._captum import GradientAttribution, log_usage
-from captum_ext._tensors import (
-    accumulation_dtype,
-    format_baselines,
-    format_inputs,
-    format_output,
-    whole,
-)
+from captum_ext._numbers import whole
+from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._text import number_of
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.path.base import FixedPath, Knot, Path, Rule, integrate

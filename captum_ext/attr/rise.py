@@ -10,16 +10,10 @@ from torch import Tensor
 
 from captum_ext._captum import PerturbationAttribution, log_usage
 from captum_ext._memory import Halvable
+from captum_ext._numbers import pair, real, whole
 from captum_ext._progress import Work
 from captum_ext._random import stream
-from captum_ext._tensors import (
-    accumulation_dtype,
-    format_baselines,
-    format_inputs,
-    format_output,
-    pair,
-    whole,
-)
+from captum_ext._tensors import accumulation_dtype, format_baselines, format_inputs, format_output
 from captum_ext._typing import Baselines, Form, Forward, Inputs, Target, Tensors
 from captum_ext.mask.advanced import RandomMasks
 from captum_ext.mask.random_masks import BLOCK
@@ -250,5 +244,5 @@ def _check(
             f"`perturbations_per_eval` counts masks per model call, at least 1, but got "
             f"{perturbations_per_eval}."
         )
-    if tolerance is not None and not tolerance > 0:
+    if tolerance is not None and not real("tolerance", tolerance) > 0:
         raise ValueError(f"`tolerance` is a standard error, above 0, but got {tolerance}.")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from captum_ext._captum import Attribution
-from captum_ext._tensors import whole
+from captum_ext._numbers import whole
 from captum_ext._typing import Forward
 from captum_ext.attr.configured import unwrapped
 from captum_ext.classifier import is_exported

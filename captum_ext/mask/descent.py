@@ -10,6 +10,7 @@ from typing import Annotated as Shaped
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import whole
 from captum_ext._tensors import asked, numbers
 from captum_ext._typing import Masks, PerRow, Rows
 from captum_ext.mask.direction import Direction, MaskState
@@ -102,7 +103,7 @@ def require_iteration(
 ) -> None:
     """Raises ValueError if ``max_forwards`` allows no iteration; the model is not asked."""
     least = spent + _PER_GRADIENT * len(terms) * len(direction.fractions(n_steps))
-    if max_forwards is not None and max_forwards < least:
+    if max_forwards is not None and whole("max_forwards", max_forwards) < least:
         raise ValueError(
             f"`max_forwards` must allow one iteration, whose gradient takes {least} model "
             f"evaluations, but got {max_forwards}: raise it or lower `n_steps`."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captum_ext._tensors import pair
+from captum_ext._numbers import pair
 from captum_ext._text import number_of
 from captum_ext._typing import FeatureMask, Tensors
 

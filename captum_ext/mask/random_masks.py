@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captum_ext._numbers import real
 from captum_ext._tensors import sent
 
 __all__ = ["RandomMasks"]
@@ -43,7 +44,7 @@ class RandomMasks:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep < 1:
+        if not 0 < real("keep", self.keep) < 1:
             raise ValueError(
                 f"`keep` is the probability that a cell is kept, in (0, 1), but got {self.keep}."
             )

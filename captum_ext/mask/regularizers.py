@@ -9,6 +9,7 @@ from typing import Annotated as Shaped, Protocol
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import at_least_zero
 from captum_ext._typing import Tensors
 from captum_ext.mask.grid import enlarge
 
@@ -47,6 +48,9 @@ class L1:
 
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        at_least_zero("l1_weight", self.weight)
+
     def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         return self.weight * (1 - torch.cat([m.flatten(1) for m in maps], 1)).mean(1)
 
@@ -67,6 +71,9 @@ class PublishedL1:
     """
 
     weight: float | None = None
+
+    def __post_init__(self) -> None:
+        at_least_zero("l1_weight", 0.0 if self.weight is None else self.weight)
 
     def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         weight = self.weight
@@ -99,6 +106,9 @@ class TV:
     weight: float = 20.0
     exponent: float = 2.0
     scaled: bool = True
+
+    def __post_init__(self) -> None:
+        at_least_zero("tv_weight", self.weight)
 
     def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         return self.weight * _average([self._of(m) for m in maps])
@@ -140,6 +150,9 @@ class BilateralTV:
     weight: float = 20.0
     sigma: float = 0.01
     relative: bool = True
+
+    def __post_init__(self) -> None:
+        at_least_zero("tv_weight", self.weight)
 
     def __call__(self, maps: Shaped[Tensors, "N ..."], inputs: Tensors) -> Shaped[Tensor, "N"]:
         pairs = zip(maps, inputs, strict=False)

@@ -12,6 +12,7 @@ from typing import Annotated as Shaped, TypeAlias
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import at_least_zero
 from captum_ext._random import stream
 from captum_ext._tensors import sent
 from captum_ext._typing import PerRow, Tensors
@@ -37,7 +38,7 @@ class Noise:
 
     >>> Noise(-0.1)
     Traceback (most recent call last):
-    ValueError: `noise_std` is a standard deviation, at least 0, but got -0.1.
+    ValueError: `noise_std` is a finite number of at least 0, but got -0.1.
     """
 
     std: float = 0.0
@@ -45,10 +46,7 @@ class Noise:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        if not self.std >= 0:
-            raise ValueError(
-                f"`noise_std` is a standard deviation, at least 0, but got {self.std}."
-            )
+        at_least_zero("noise_std", self.std)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.tv_tensors import BoundingBoxes
 from typing_extensions import Unpack
 
+from captum_ext._numbers import at_least_zero
 from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
@@ -49,6 +50,7 @@ def localization(
     >>> {name: round(float(value), 2) for name, value in scores.items()}
     {'roc_auc': 1.0, 'f1': 1.0, 'mae': 0.0, 'pointing_game': 1.0, 'energy': 0.9}
     """
+    at_least_zero("tolerance", tolerance)
     maps = _format_maps(attributions, reduction)
     inside = _format_masks(masks, maps)
     codes = _codes(maps, inside)
@@ -242,8 +244,7 @@ class Localization(TableMetric):
     def __init__(
         self, tolerance: float = 15.0, reduction: str = "sum", **kwargs: Unpack[MetricOptions]
     ) -> None:
-        if tolerance < 0:
-            raise ValueError(f"`tolerance` is a distance in pixels, but got {tolerance}.")
+        at_least_zero("tolerance", tolerance)
         if reduction not in REDUCTIONS:
             raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {reduction!r}.")
         super().__init__(len(SCORES), **kwargs)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import real
 from captum_ext._tensors import sent, without_autocast
 from captum_ext._typing import Tensors
 from captum_ext.path.base import FixedPath
@@ -37,7 +38,7 @@ class BlurPath(FixedPath):
     max_sigma: float = 50.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_sigma < math.inf:
+        if not 0 < real("max_sigma", self.max_sigma) < math.inf:
             raise ValueError(
                 f"`max_sigma` is the blur at the path's start in pixels, above 0, "
                 f"but got {self.max_sigma}."

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import real
 from captum_ext._tensors import accumulation_dtype
 from captum_ext._typing import Tensors
 from captum_ext.path.base import Knot, Path
@@ -52,12 +53,12 @@ class GuidedPath(Path):
     max_dist: float = 0.02
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
+        if not 0 < real("fraction", self.fraction) <= 1:
             raise ValueError(
                 f"`fraction` is the share of features moved per step, in (0, 1], "
                 f"but got {self.fraction}."
             )
-        if not 0 <= self.max_dist <= 1:
+        if not 0 <= real("max_dist", self.max_dist) <= 1:
             raise ValueError(
                 f"`max_dist` is a feature's greatest distance from the straight line, in [0, 1], "
                 f"but got {self.max_dist}."

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_ext._numbers import real, whole
 from captum_ext._text import number_of
 
 Places: TypeAlias = Tensor | Sequence[float]
@@ -96,17 +97,17 @@ class EqualRise:
     power: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.n_probes < 1:
+        if whole("n_probes", self.n_probes) < 1:
             raise ValueError(
                 f"`n_probes` is the number of intervals between values asked along the path, at "
                 f"least 1, but got {self.n_probes}."
             )
-        if not 0 <= self.floor <= 1:
+        if not 0 <= real("floor", self.floor) <= 1:
             raise ValueError(
                 f"`floor` is the share of steps spread evenly over the path, in [0, 1], but got "
                 f"{self.floor}."
             )
-        if not 0 < self.power <= 1:
+        if not 0 < real("power", self.power) <= 1:
             raise ValueError(
                 f"`power` is what the slope is raised to, in (0, 1], but got {self.power}."
             )

@@ -13,7 +13,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from captum_ext._tensors import whole
+from captum_ext._numbers import real, whole
+from captum_ext._random import seed_of
 
 LEVEL = 0.95
 N_SAMPLES = 2000
@@ -81,7 +82,7 @@ def interval(
     >>> bool(low < 4 < high), interval(mean_of(torch.arange(5.0)))
     (True, (tensor(nan), tensor(nan)))
     """
-    if not 0 < level < 1:
+    if not 0 < real("level", level) < 1:
         raise ValueError(f"`level` is the share inside the interval, in (0, 1), but got {level}.")
     if whole("n_samples", n_samples) < 1:
         raise ValueError(f"`n_samples` counts resamples, at least 1, but got {n_samples}.")
@@ -106,7 +107,7 @@ def interval(
             batch=max(1, _DRAWS_AT_ONCE // n),
             confidence_level=widened,
             method="BCa" if statistic.is_mean and n <= _BCA_AT_MOST else "percentile",
-            random_state=np.random.default_rng(seed),
+            random_state=np.random.default_rng(seed_of(seed) % 2**64),
         )
     ends = np.array(found.confidence_interval)
     if np.isnan(ends).any():

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, TypedDict
 import torch
 from torch import Tensor
 
-from captum_ext._tensors import format_inputs, whole
+from captum_ext._numbers import whole
+from captum_ext._tensors import format_inputs
 from captum_ext._typing import Baselines, FeatureMask, Forward, Inputs, Target, Tensors
 from captum_ext.classifier import require_unit_images
 from captum_ext.curve import Constant, Curve, rank

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from captum_ext._numbers import rising
 from captum_ext._tensors import format_inputs
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext._typing import FeatureMask, Forward, Inputs, Target
@@ -98,11 +98,9 @@ class ROAD(CurveMetric):
         ):
             if given not in known:
                 raise ValueError(f"`{name}` is one of {[*known]}, but got {given!r}.")
-        ends = [0.0, *percentages, 100.0]
-        if not len(percentages) or any(not a < b for a, b in pairwise(ends)):
-            raise ValueError(f"`percentages` rise between 0 and 100, but got {[*percentages]}.")
+        percentages = rising("percentages", percentages, 0, 100)
         super().__init__(forward_func, **kwargs)
-        self.order, self.reading, self.percentages = order, reading, tuple(percentages)
+        self.order, self.reading, self.percentages = order, reading, percentages
         self._reduction, self._seed, self._chunk = reduction, seed, internal_batch_size
         self._base = as_base(NoisyLinear(seed=seed) if base is None else base)
         self._add_list("y", len(self.percentages))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from captum_ext._numbers import rising, whole
 from captum_ext._random import stream
 from captum_ext._tensors import accumulation_dtype, format_inputs
 from captum_ext._torchmetrics import MetricOptions
@@ -90,18 +90,15 @@ class SensitivityN(BorrowsModel, TableMetric):
         internal_batch_size: int | None = None,
         **kwargs: Unpack[MetricOptions],
     ) -> None:
-        if not len(shares) or any(not a < b for a, b in pairwise([0.0, *shares, 1.0])):
-            raise ValueError(
-                f"`shares` of the features that are removed rise between 0 and 1, but got "
-                f"{[*shares]}: all features are `return_convergence_delta` of a method."
-            )
-        if n_subsets < 3:
+        whole_credit = ": all features are `return_convergence_delta` of a method."
+        shares = rising("shares", shares, 0, 1, whole_credit)
+        if whole("n_subsets", n_subsets) < 3:
             raise ValueError(
                 f"`n_subsets` is over how many subsets a correlation is taken, at least 3, but "
                 f"got {n_subsets}."
             )
         super().__init__(len(shares), **kwargs)
-        self.shares, self.n_subsets, self.seed = tuple(shares), n_subsets, seed
+        self.shares, self.n_subsets, self.seed = shares, n_subsets, seed
         self._base, self._chunk = as_base(base), internal_batch_size
         self.bind(forward_func)
         self._add_list("correlations", len(self.shares))

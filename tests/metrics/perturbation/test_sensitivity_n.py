@@ -114,7 +114,7 @@ def test_every_size_of_a_small_table_keeps_and_removes_something():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"shares": []}, "`shares` of the features that are removed rise between 0 and 1"),
+        ({"shares": []}, "`shares` rise between 0 and 1"),
         ({"shares": [0.5, 1.0]}, "all features are `return_convergence_delta`"),
         ({"shares": [0.5, 0.2]}, "rise between 0 and 1"),
         ({"n_subsets": 2}, "at least 3, but got 2"),
