@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser that says what is wrong as everything else of the command does."""
 
     def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and os.path.exists(unknown):
+            message = f"{unknown} is no option: the file of that name is ./{unknown}"
         raise CallError(f"{message} (see {self.prog} --help)")
 
 

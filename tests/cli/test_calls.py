@@ -82,6 +82,13 @@ def test_options_that_contradict_are_refused(command, arguments, words, folder, 
     assert not Path("out").exists()
 
 
+def test_a_file_whose_name_begins_with_a_dash_is_told_from_an_option(folder, capsys):
+    Path("photo.png").rename("-photo.png")
+    assert main(["explain", "-photo.png", "--model", "mine.py:classifier"]) == 2
+    assert "-photo.png is no option: the file of that name is ./-photo.png" in said(capsys)[-1]
+    assert main(["explain", "./-photo.png", "--model", "mine.py:classifier", "--steps", "2"]) == 0
+
+
 NUMBERS = ["0", "-1", str(10**30), "nan", "inf", "1.5", "", "x", "9" * 6000]
 WRONG = {
     "--steps": NUMBERS, "--n-masks": NUMBERS, "--n-iter": NUMBERS, "--max-forwards": NUMBERS,

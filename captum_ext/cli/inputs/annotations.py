@@ -21,6 +21,7 @@ from captum_ext.cli.inputs.coco import from_coco
 from captum_ext.cli.inputs.entries import Entries, as_box, in_short, on_unknown
 from captum_ext.cli.inputs.labels import Classes, Label
 from captum_ext.cli.inputs.pictures import FORMATS
+from captum_ext.cli.inputs.words import text_of
 
 _MASK_SUFFIXES = tuple(suffix for name in MASK_FORMATS for suffix in FORMATS[name])
 
@@ -46,9 +47,10 @@ def read_annotations(
         files = sorted(p for p in source.rglob("*") if p.is_file())
         told = [file for file in files if file.suffix.lower() == ".xml"]
         return _from_voc(source, told, classes, several) if told else _from_masks(source, files)
+    text = text_of("--annotations", source)
     try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise CallError(f"--annotations {source} can't be read: {reason(error)}.") from error
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         reader = Entries(source, several)
@@ -59,7 +61,10 @@ def read_annotations(
                 reader.add(
                     entry, "file", lambda e: _listed(e, source.parent, images, classes, several)
                 )
-        return reader.found()
+        found = reader.found()
+        if not found.of:
+            raise CallError(f'--annotations {source} names no image in its list "images".')
+        return found
     raise CallError(
         f'--annotations {source} needs a list "images" of entries with "file" and "boxes_xyxy" '
         'or "mask", or COCO\'s "images", "annotations" and "categories".'
@@ -124,7 +129,7 @@ def _from_voc(folder: Path, files: list[Path], classes: Classes, several: bool) 
             size = None if None in sides else (int(sides[0] or 0), int(sides[1] or 0))
             found.of[stem] = of_objects(each, size, several)
         except OSError as error:
-            raise CallError(f"--annotations {file} can't be read: {reason(error)}.") from error
+            raise CallError(f"--annotations {file} can't be read: {error.strerror}.") from error
         except (ElementTree.ParseError, ValueError, LookupError) as error:
             found.of[stem] = Annotation(problem=f"its annotation {reason(error)}")
             continue

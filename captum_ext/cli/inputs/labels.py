@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
@@ -14,10 +15,13 @@ from captum_ext._text import number_of
 from captum_ext.cli.errors import CallError
 from captum_ext.cli.inputs.models import name_of
 from captum_ext.cli.inputs.pictures import SUFFIXES
+from captum_ext.cli.inputs.words import text_of
 from captum_ext.cli.options import PROBABILITY, SCORE
 
 Label: TypeAlias = int | tuple[int, ...]
 """The class of an image, or several of a multi-label model."""
+_HEADS = ("class", "label", "target")
+"""What a second column of classes is called, in small letters."""
 
 
 class Classes:
@@ -125,20 +129,21 @@ def from_csv(
         several: whether an image may be of several classes.
 
     Raises:
-        CallError: if the file can't be read, a class is not the model's, or an image has two
-            and may not.
+        CallError: if the file can't be read, or holds no such line, a class is not the model's,
+            columns stand for classes, or an image has two and may not.
     """
+    # Names of files need not be UTF-8.
+    text = text_of("--labels", file, "surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        # Names of files need not be UTF-8.
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            reader = csv.reader(stream)
-            rows = [(reader.line_num, row) for row in reader if any(row)]
-    except (OSError, csv.Error) as error:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    except csv.Error as error:
         raise CallError(f"--labels {file} can't be read: {error}.") from error
+    _require_classes_second(file, rows, classes, images, several)
     labels: dict[str, list[int]] = {}
     lines: dict[str, int] = {}
     for k, (line, row) in enumerate(rows):
-        name = Path(row[0].strip()).as_posix()
+        name = Path(row[0]).as_posix()
         numbers = _numbers(row[1], classes) if len(row) > 1 else []
         if not numbers:
             if k == 0 and len(row) > 1 and not _is_image(name, images):
@@ -146,7 +151,7 @@ def from_csv(
             raise CallError(
                 f"--labels {file}, line {line}: needs an image's path and one of the model's "
                 f"{number_of(len(classes.names), 'class', 'classes')}, but got "
-                f"{','.join(row)[:80]!r}."
+                f"{','.join(row)[:80]!r}{_on_separators(row)}."
             )
         found = labels.setdefault(name, [])
         found += [k for k in dict.fromkeys(numbers) if k not in found]
@@ -158,7 +163,58 @@ def from_csv(
                 f"{found[0]} and {found[1]}; keep one of them, as those of --model exclude one "
                 "another; of a multi-label model say it: --activation sigmoid."
             )
+    if not labels:
+        raise CallError(f"--labels {file} has no line of an image's path and its class.")
     return {n: found[0] if len(found) == 1 else tuple(sorted(found)) for n, found in labels.items()}
+
+
+def _require_classes_second(
+    file: Path,
+    rows: Sequence[tuple[int, list[str]]],
+    classes: Classes,
+    images: Iterable[str],
+    several: bool,
+) -> None:
+    """Raises CallError for a table whose second column is not its classes.
+
+    Marks of 0 and 1 in a column for each class are also numbers of classes, as ages are: those of
+    the second column would become the images' classes.
+    """
+    head = rows[0][1] if rows else []
+    named = {cell for cell in head[1:] if _is_named(cell, classes)}
+    has_head = not all(cell.isdecimal() for cell in head[1:])
+    body = [row[1:] for _, row in rows[has_head:]]
+    marks = bool(body) and all({*cells} <= {"0", "1"} for cells in body)
+    wide = max(map(len, body), default=0) > 1 and (head[1:] or [""])[0].lower() not in _HEADS
+    third = next((cell for cell in head[2:] if cell.lower() in _HEADS), None)
+    if third is not None and head[1].lower() not in _HEADS:
+        raise CallError(
+            f"--labels {file} has {third!r} in column {head.index(third) + 1}, but classes are "
+            f"read from the second, {head[1]!r}: write path and class first."
+        )
+    of_one = bool(named) and not _is_image(Path(head[0]).as_posix(), images)
+    if (len(named) > 1 and of_one) or (marks and (wide or of_one)):
+        raise CallError(
+            f"--labels {file} has columns of 0 and 1 for classes, it seems, but each line is read "
+            "as a path and its class: write a line for each 1, under a first line `file,class`."
+        )
+    for line, row in rows if several else ():
+        lost = next((cell for cell in row[2:] if _is_named(cell, classes)), None)
+        if lost is not None:
+            raise CallError(
+                f"--labels {file}, line {line}: has the class {lost!r} in a column that is not "
+                "read: write all classes of an image in the second one, with ; between them."
+            )
+
+
+def _is_named(cell: str, classes: Classes) -> bool:
+    """Whether a cell is a class's name, and no number."""
+    return not cell.isdecimal() and classes.number(cell) is not None
+
+
+def _on_separators(row: Sequence[str]) -> str:
+    other = next((mark for mark in (";", "\t") if len(row) == 1 and mark in row[0]), None)
+    return f": columns are separated by commas, not by {other!r}" if other else ""
 
 
 def _numbers(said: str, classes: Classes) -> list[int]:

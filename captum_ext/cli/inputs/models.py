@@ -27,7 +27,7 @@ from captum_ext.classifier import (
 )
 from captum_ext.cli.errors import CallError, as_call_error, say
 from captum_ext.cli.inputs.python_files import factory_in, module_of
-from captum_ext.cli.inputs.words import LITE, library_of, loads_a_file, require_model
+from captum_ext.cli.inputs.words import LITE, library_of, loads_a_file, require_model, text_of
 from captum_ext.cli.options import PROBABILITY, SCORE, Settings
 
 _MAKERS: dict[str, Callable[..., ImageClassifier]] = {
@@ -155,10 +155,7 @@ def _names_in(file: Path | None) -> list[str]:
     """The lines of ``--classes`` that hold a name."""
     if file is None:
         return []
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise CallError(f"--classes {file} can't be read: {reason(error)}.") from error
+    lines = text_of("--classes", file).splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise CallError(f"--classes {file} names no class.")

@@ -9,6 +9,7 @@ import stat
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ _LARGEST_FILE = 2**30
 # What is wrong with one file; any other error of the system is the disk's.
 _OF_THE_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 _DEEP = ("I", "F")
+_FEWER_BITS = 14
 _FRAMES = "captum_ext: several frames"
 # Tags of TIFF: bits per sample, and how pixels are to be read (0: white is 0).
 _BITS, _WHITE_IS_ZERO = 258, 262
@@ -235,11 +237,27 @@ def _eight_bits(file: Path, image: Image.Image) -> Image.Image:
     else:
         # Pillow clips 16-bit grey to 255 instead of scaling it, and keeps 12 bits as they are.
         top = float(2 ** tags.get(_BITS, (16,))[0] - 1)
+        _require_known_range(file, pixels, image.info.get("transparency"), top)
     if tags.get(_WHITE_IS_ZERO) == 0:
         pixels = top - pixels
     if image.info.get("transparency") is not None:
         pixels = np.where(pixels == image.info["transparency"], top, pixels)
     return Image.fromarray((pixels / top * 255).round().astype(np.uint8))
+
+
+def _require_known_range(file: Path, pixels: Any, transparent: Any, top: float) -> None:
+    """Raises PictureError for fewer bits in 16, which would be taken for a nearly black picture.
+
+    Scanners of 10, 12 and 14 bits are stored so; where all is 0, any range gives black.
+    """
+    most = pixels[pixels != transparent].max(initial=0.0)
+    if top == 2**16 - 1 and 0 < most < 2**_FEWER_BITS:
+        raise PictureError(
+            file,
+            f"has 16 bits, but all its values are below {2**_FEWER_BITS}, as of a scanner of fewer "
+            "bits, so that its range is not known: scale what the scanner can give to 65535, the "
+            "same for all images, or save it with 8 bits",
+        )
 
 
 def _converted(file: Path, image: Image.Image, mode: str) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 
@@ -52,7 +53,32 @@ def require_readable(option: str, file: Path) -> None:
     try:
         file.open("rb").close()
     except OSError as error:
-        raise CallError(f"{option} {file} can't be read: {error}.") from error
+        raise CallError(f"{option} {file} can't be read: {error.strerror}.") from error
+
+
+def text_of(option: str, file: Path, errors: str = "strict") -> str:
+    """The text of an option's file, in UTF-8 with or without a mark in front.
+
+    Args:
+        option: what the file was given for.
+        file: where it is.
+        errors: what becomes of bytes that are no UTF-8, as in `bytes.decode`.
+
+    Raises:
+        CallError: if it can't be read, or is of another encoding.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise CallError(f"{option} {file} can't be read: {error.strerror}.") from error
+    try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UnicodeError
+        return content.decode("utf-8-sig", errors)
+    except UnicodeError as error:
+        raise CallError(
+            f"{option} {file} can't be read: it is not in UTF-8; save it so."
+        ) from error
 
 
 def loads_a_file(spec: str) -> bool:

@@ -365,3 +365,20 @@ def test_what_is_no_annotations_file_is_named(text):
     Path("a.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(CallError, match=r"--annotations a\.json (can't be read|needs a list)"):
         read_annotations(Path("a.json"), Path("images"), CLASSES)
+
+
+@pytest.mark.parametrize(
+    "content", [{"images": []}, {"images": [3]}, {"images": [], "annotations": []}]
+)
+def test_a_file_that_names_no_image_is_refused(content):
+    with pytest.raises(CallError, match=r'a\.json names no image in its list "images"\.'):
+        read(content)
+
+
+def test_a_mark_of_the_encoding_is_no_fault_and_another_encoding_is_said():
+    text = json.dumps({"images": [{"file": "x.png", "boxes_xyxy": [[1, 1, 3, 3]]}]})
+    Path("b.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [*read_annotations(Path("b.json"), Path("images"), CLASSES).of] == ["x.png"]
+    Path("b.json").write_bytes(text.encode("utf-16"))
+    with pytest.raises(CallError, match=r"b\.json can't be read: it is not in UTF-8; save it so\."):
+        read_annotations(Path("b.json"), Path("images"), CLASSES)

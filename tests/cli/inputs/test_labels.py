@@ -54,6 +54,60 @@ def test_names_that_are_not_utf_8_are_paths_as_the_system_has_them(tmp_path):
     assert labels(b"\xff.png,ant\n", tmp_path) == {"\udcff.png": 0}
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,ant,bee,cat,dog\na.png,1,0,0,1\nb.png,0,1,0,0\n",  # of every class
+        "file,dog,cat\na.png,1,0\n",  # of some
+        "file,Ant,Bee\na.png,1,0\nb.png,0,1\n",  # by names that the model has not
+        "a.png,1,0,0,1\nb.png,0,1,0,0\n",  # without a head
+        "file,dog\na.png,1\nb.png,0\n",  # of one class
+    ],
+)
+def test_columns_for_classes_are_no_numbers_of_classes(table, several, tmp_path):
+    with pytest.raises(CallError, match=r"columns of 0 and 1 for classes.*write a line for each"):
+        labels(table, tmp_path, several=several)
+
+
+@pytest.mark.parametrize(
+    "text", ["file,class,fold\na.png,1,0\nb.png,0,1\n", "a.png,1\nb.png,0\n", "a.png,ant\nb,1\n"]
+)
+def test_classes_0_and_1_are_read_where_they_are_said_to_be_classes(text, tmp_path):
+    assert {*labels(text, tmp_path).values()} == {0, 1}
+
+
+def test_a_class_in_a_column_that_is_not_read_is_not_lost_without_a_word(tmp_path):
+    text = "file,class,class\na.png,ant,bee\n"
+    with pytest.raises(CallError, match="line 2: has the class 'bee' in a column that is not read"):
+        labels(text, tmp_path, several=True)
+    assert labels(text, tmp_path) == {"a.png": 0}
+
+
+def test_numbers_of_another_column_are_no_classes(tmp_path):
+    with pytest.raises(CallError, match=r"'Class' in column 3, but .* the second, 'age'"):
+        labels("file,age,Class\na.png,3,ant\n", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "file,class\n"])
+def test_a_file_that_labels_nothing_is_refused(text, tmp_path):
+    with pytest.raises(CallError, match=r"labels.csv has no line of an image's path"):
+        labels(text, tmp_path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_than_commas_are_named(mark, tmp_path):
+    with pytest.raises(CallError, match=r"separated by commas, not by '(;|\\t)'\."):
+        labels(f"file{mark}class\na.png{mark}ant\n", tmp_path)
+
+
+def test_another_encoding_and_a_missing_file_are_said_in_words(tmp_path):
+    with pytest.raises(CallError, match=r"can't be read: it is not in UTF-8; save it so\.$"):
+        labels("file,class\na.png,ant\n".encode("utf-16"), tmp_path)
+    with pytest.raises(CallError, match=r"gone\.csv can't be read: No such file or directory\.$"):
+        from_csv(tmp_path / "gone.csv", CLASSES, IMAGES)
+
+
 @pytest.mark.parametrize("text", ["cranes", "4", "-1", "1.5", "1" * 5000, "", "²"])
 def test_what_is_no_class_is_none(text):
     assert CLASSES.number(text) is None

@@ -103,6 +103,13 @@ def test_what_is_transparent_is_on_white(folder):
     assert (shades("x.png", saved(deep, "PNG", transparency=700)) == 255).all()
 
 
+def test_black_and_dark_pictures_of_16_bits_have_a_known_range(folder):
+    for most, shade in ((0, 0), (2**14, 64)):
+        dark = np.zeros((20, 20), np.uint16)
+        dark[3, 4] = most
+        assert shades("x.png", saved(Image.fromarray(dark), "PNG")).max() == shade
+
+
 @pytest.mark.parametrize("name", ["two.jpg", "moving.gif", "moving.png", "moving.webp"])
 def test_of_several_frames_the_first_is_taken_and_it_is_said_once(name, folder, capsys):
     reader = Reader(spy.classifier())
@@ -139,6 +146,12 @@ REFUSED = {
     "above 1": (floats(255), "from 0 to 255, but"),
     "32 bits": (integers(np.int32, 0, 65535), "32-bit integers.*8 or 16 bits"),
     "negative integers": (integers(np.int32, -5, 200), "32-bit integers"),
+    "10 bits in 16": (saved(Image.fromarray(pictures.DEEP // 64), "PNG"), "range is not known"),
+    "14 bits in 16": (saved(Image.fromarray(pictures.DEEP // 4), "TIFF"), "16 bits, but all its"),
+    "14 bits turned round": (
+        saved(Image.fromarray(pictures.DEEP // 4), "TIFF", tiffinfo={262: 0}),
+        "all its values are below 16384",
+    ),
     "one pixel": (saved(Image.new("RGB", (1, 1)), "PNG"), "1 x 1 pixels, too small"),
     "thin": (saved(Image.new("RGB", (1, 300)), "PNG"), "too small"),
     "eps": (eps(), r"is not an image that is read \(BMP, GIF.*WEBP\)"),
