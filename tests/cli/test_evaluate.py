@@ -580,3 +580,50 @@ def test_two_sanity_runs_agree(folder):
         torch.rand(3)
     a, b = (json.loads(Path(n).read_text())["table"] for n in ("a.json", "b.json"))
     assert a == b
+
+
+def in_columns(drawing):
+    """The columns of a drawing of folders, each the lines below its head."""
+    head, *lines = drawing.splitlines()
+    starts = [match.start() for match in re.finditer(r"\S+", head)]
+    bounds = [*zip(starts, [*starts[1:], None], strict=True)]
+    return [[line[a:b].rstrip() for line in lines if line[a:b].strip()] for a, b in bounds]
+
+
+def paths_of(lines):
+    """The files of a drawn folder: what is indented more lies in what stands above."""
+    above = {}
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        above = {d: name for d, name in above.items() if d < depth} | {depth: line.strip()}
+        if not line.endswith("/"):
+            yield "".join(above.values())
+
+
+def test_the_folders_of_the_recipes_are_read_by_the_commands_below_them(folder):
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    section = page.partition("## Folders, labels and annotations\n")[2].partition("\n## ")[0]
+    drawing, commands = re.findall(r"(?ms)^```\w+\n(.*?)^```", section)
+    photos, labels, masks = in_columns(drawing)
+    Path("labels.csv").write_text("\n".join(line.strip() for line in labels))
+    for root, lines in (("photos", photos), ("masks", masks)):
+        for k, name in enumerate(paths_of(lines)):
+            file = Path(root, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (picture(k) if root == "photos" else picture(k, mode="1")).save(file)
+    Path("thousand.py").write_text(
+        FACTORY.replace("Linear(32, 4)", "Linear(32, 1000)").replace(
+            '["ant", "bee", "cat", "dog"]', "_IMAGENET_CATEGORIES"
+        )
+        + "from torchvision.models._meta import _IMAGENET_CATEGORIES\n"
+    )
+    for command in commands.strip().splitlines():
+        words = command.removeprefix("$ captum-ext ").split()
+        quick = ("--model", "thousand.py:classifier", "--methods", "saliency", "--all-images")
+        assert main([*words, *quick]) == 0
+    rows = {row["example"]: row for row in rows_of("regions")}
+    assert {name: row["target"] for name, row in rows.items()} == {
+        "tabby/1.jpg": "281", "teapot/2.jpg": "849",
+    }  # fmt: skip
+    assert float(rows["tabby/1.jpg"]["roc_auc"]) > 0
+    assert rows["teapot/2.jpg"]["roc_auc"] == ""
