@@ -12,6 +12,8 @@ import captum.attr
 import pytest
 import torch
 
+from captum_ext.evaluation import evaluate
+
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 SUPPORTED_SOMEWHERE = {
@@ -112,6 +114,27 @@ def test_the_table_of_images_is_what_its_script_makes(monkeypatch, tmp_path):
     rows = [{k: dict.fromkeys(power.SCORES, v) for k, v in pair.items()} for pair in pairs]
     file.write_text("\n".join(json.dumps({"own": row}) for row in rows))
     assert power.from_rows(file) == {("IG", score): 1.0 for score in power.SCORES}
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("blur-ig", "`BlurIG`"), ("idgi-blur-ig", "`IDGI`"), ("aligned", "`AlignedContribution`")],
+)
+def test_costs_of_placed_steps_are_what_is_counted(name, method, model, images):
+    found = evaluate(model, [(images[0], 0)], [name], ["insertion"], batch_size=1, seed=0)
+    (row,) = found.records
+    readme = (DOCS.parent / "README.md").read_text()
+    (line,) = (
+        line for line in readme.splitlines() if line.startswith("|") and f"| {method} " in line
+    )
+    assert f"{row['gradients']:.0f} g + {row['forwards']:.0f} f" in line
+
+
+def test_seconds_are_the_evaluations_times_what_each_takes():
+    readme = (DOCS.parent / "README.md").read_text()
+    table = readme.partition("| Evaluations | Seconds |")[2].partition("\n\n")[0]
+    for n, kind, seconds in re.findall(r"\| (?:about )?([\d,]+) ([gf]) \| (\d+) \|", table):
+        assert round(int(n.replace(",", "")) * {"g": 0.04, "f": 0.016}[kind]) == int(seconds)
 
 
 MEASURED = re.compile(r"(?<![\w.])\.\d\d+|\d\d MB\b")
