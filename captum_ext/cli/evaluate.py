@@ -31,6 +31,7 @@ from captum_ext.cli.output import Progress, finish, is_ours, maps_file, shown, s
 from captum_ext.cli.tables import as_text, claim, writers
 from captum_ext.evaluation import Evaluation, evaluate
 from captum_ext.evaluation.catalog import Reading, make_metrics
+from captum_ext.evaluation.data.screening import WRONG
 from captum_ext.evaluation.processes import own_device, process_group
 from captum_ext.evaluation.store.folder import OtherRunError
 from captum_ext.registry import METHODS, PRESETS
@@ -274,7 +275,8 @@ def _finish(
     if not found.kept:
         reasons = ", ".join(f"{n} ({reason})" for reason, n in found.reasons.items())
         among = number_of(len(found.seen), "image")
-        raise CallError(f"IMAGES: none of {among} is left: {reasons}.")
+        do = ". --all-images explains those too" if WRONG in found.reasons else ""
+        raise CallError(f"IMAGES: none of {among} is left: {reasons}{do}.")
     against = settings.against if settings.against in found.methods else found.methods[0]
     found.smallest = settings.smallest_difference
     found.unsuited = dict(unsuited)

@@ -17,7 +17,7 @@ from captum_ext.cli.errors import CallError, say
 from captum_ext.cli.inputs.folder import images_of
 from captum_ext.cli.inputs.labels import Classes, target_of
 from captum_ext.cli.inputs.methods import configured, is_mask_method, made_for, require_maps
-from captum_ext.cli.inputs.models import model_of, predict
+from captum_ext.cli.inputs.models import NotFiniteError, model_of, predict
 from captum_ext.cli.inputs.pictures import Reader
 from captum_ext.cli.inputs.placement import steps_told
 from captum_ext.cli.inputs.words import names_in
@@ -48,8 +48,8 @@ def run(settings: Sanity) -> None:
         raise CallError(
             "--methods names impostors alone, which always stand beside: name a method."
         )
-    images = _images(settings, model, device)
-    targets = _targets(settings, model, images)
+    images, answers = _images(settings, model, device)
+    targets = _targets(settings, model, answers)
     checks, failed = _checks(
         settings,
         [*made],
@@ -114,10 +114,11 @@ def _stages(text: str, model: nn.Module) -> str | list[str]:
     return names
 
 
-def _images(settings: Sanity, model: nn.Module, device: torch.device) -> Tensor:
-    source, reader, tensors = settings.image, Reader(model), []
+def _images(settings: Sanity, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The images that can be read and that the model answers, and its answers."""
+    source, reader, tensors, read = settings.image, Reader(model), [], list[Path | None]()
     if source is None or not source.is_dir():
-        tensors = [reader.tensor(reader.picture(source))]
+        tensors, read = [reader.tensor(reader.picture(source))], [source]
     else:
         listed = images_of(source)
         for note in listed.notes:
@@ -127,22 +128,46 @@ def _images(settings: Sanity, model: nn.Module, device: torch.device) -> Tensor:
         for file in files[: settings.limit]:
             try:
                 tensors.append(reader.tensor(reader.picture(source / file)))
+                read.append(source / file)
             except CallError as error:
                 say(f"{error} It is left out.")
     if not tensors:
         raise CallError(f"IMAGE {source} holds no image that can be read.")
     if len({t.shape for t in tensors}) > 1:
         raise CallError("IMAGE holds images of several sizes, and --model does not resize them.")
-    return torch.stack(tensors).to(device)
+    images = torch.stack(tensors).to(device)
+    try:
+        return images, predict(model, images, settings.answers)
+    except NotFiniteError:
+        kept = _answered(settings, model, images, read)
+        if not kept:
+            raise
+        return images[kept], predict(model, images[kept], settings.answers)
 
 
-def _targets(settings: Sanity, model: nn.Module, images: Tensor) -> Tensor:
-    answers = predict(model, images, settings.answers)
+def _answered(
+    settings: Sanity, model: nn.Module, images: Tensor, read: Sequence[Path | None]
+) -> list[int]:
+    """Which images the model answers with numbers; the others are named, if there are any."""
+    problems = dict[int, NotFiniteError]()
+    for k in range(len(images)):
+        try:
+            predict(model, images[k : k + 1], settings.answers)
+        except NotFiniteError as error:
+            problems[k] = error
+    if len(problems) == len(images):
+        return []
+    for k, problem in problems.items():
+        say(f"IMAGE {read[k]} is left out: {problem}")
+    return [k for k in range(len(images)) if k not in problems]
+
+
+def _targets(settings: Sanity, model: nn.Module, answers: Tensor) -> Tensor:
     classes = Classes.of(model, answers.shape[1], settings.answers)
     number = target_of(settings.target, classes, settings.answers)
     if number is None:
         return answers.argmax(1)
-    return torch.full((len(images),), number, device=images.device)
+    return torch.full((len(answers),), number, device=answers.device)
 
 
 def _checks(

@@ -574,6 +574,40 @@ def test_sanity_of_one_image_leaves_the_model_and_says_what_is_wrong(folder, cap
         assert words in capsys.readouterr().err
 
 
+def test_sanity_leaves_out_the_images_that_the_model_does_not_answer(folder, capsys):
+    Path("mine.py").write_text(
+        FACTORY
+        + """
+class SometimesNan(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = classifier().model
+
+    def forward(self, x):
+        return torch.where(x.flatten(1).mean(1, keepdim=True) < -0.99, torch.nan, self.net(x))
+
+def some():
+    return ImageClassifier(SometimesNan().eval(), [0.5] * 3, [0.5] * 3)
+"""
+    )
+    Image.new("RGB", (24, 24)).save("images/2.png")
+    assert sanity("--model", "mine.py:some", "--json", "s.json") == 0
+    said = capsys.readouterr()
+    assert "IMAGE images/2.png is left out: --model gives nan or infinite" in said.err
+    assert "4 images, cascading" in said.out
+    for k in range(5):
+        Image.new("RGB", (24, 24)).save(f"images/{k}.png")
+    assert sanity("--model", "mine.py:some") == 2
+
+
+def test_where_every_class_is_missed_the_way_out_is_said(folder, capsys):
+    assert evaluate() == 0
+    wrong = {row["example"]: (int(row["target"]) + 1) % 4 for row in rows_of("out")}
+    Path("labels.csv").write_text("".join(f"{name},{k}\n" for name, k in wrong.items()))
+    said = refused(capsys, "--labels", "labels.csv", out="other")
+    assert said.endswith("5 (not classified correctly). --all-images explains those too.")
+
+
 def test_two_sanity_runs_agree(folder):
     for name in ("a.json", "b.json"):
         assert sanity("--json", name, "--limit", "2") == 0

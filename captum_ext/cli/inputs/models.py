@@ -215,6 +215,10 @@ DRAWS = (
 )
 
 
+class NotFiniteError(CallError):
+    """The model answers nan or infinite numbers, of one image perhaps."""
+
+
 def predict(model: nn.Module, images: Tensor, answers: str = PROBABILITY) -> Tensor:
     """Probabilities, (N, classes), checked to be some; or scores, (N, outputs).
 
@@ -252,7 +256,7 @@ def _require_answers(model: nn.Module, images: Tensor, output: Any, answers: str
         )
     if not output.isfinite().all():
         numbers = "scores" if answers == SCORE else "probabilities"
-        raise CallError(f"--model gives nan or infinite {numbers} for this image.")
+        raise NotFiniteError(f"--model gives nan or infinite {numbers} for this image.")
     if answers == SCORE:
         _require_scores(output)
         return

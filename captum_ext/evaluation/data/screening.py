@@ -24,6 +24,9 @@ from captum_ext.evaluation.data.failures import stop_unless_its_own
 from captum_ext.evaluation.data.given import Given, batched
 from captum_ext.evaluation.data.items import Labels
 
+WRONG = "not classified correctly"
+"""Why an image is left out whose class the model does not see."""
+
 
 @dataclass(frozen=True)
 class Screened:
@@ -172,7 +175,7 @@ def _answered(
             "`ImageClassifier` two `class_names`, so that labels 0 and 1 are targets."
         )
     wrong = only_correct and not is_right(forward_func, answer[0], target)
-    missed = "not classified correctly" if wrong else None
+    missed = WRONG if wrong else None
     return Screened(example, given, target, prediction, float(answer[0, target]), missed)
 
 
@@ -243,9 +246,7 @@ def _several(
     prediction = None if scores else int(answer.argmax())
     if not kept:
         first = labels.classes[0]
-        return Screened(
-            example, given, first, prediction, float(answer[first]), "not classified correctly"
-        )
+        return Screened(example, given, first, prediction, float(answer[first]), WRONG)
     found = tuple(float(answer[k]) for k in kept)
     more = (kept, found) if len(kept) > 1 else ()
     return Screened(example, given, kept[0], prediction, found[0], None, *more)
