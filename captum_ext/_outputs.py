@@ -176,19 +176,20 @@ def told_misfits(model: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, IndexError) as error:
         # No `reason` of ours is wrapped again, and no memory that ran out is taken for one.
         said = str(error).partition("\n")[0].rstrip(".")
         parameters = model.parameters() if isinstance(model, nn.Module) else ()
         types = {p.dtype for p in parameters if p.is_floating_point()}
         given = {x.dtype for x in inputs if x.is_floating_point()}
+        counted = {x.dtype for x in inputs} - given
         if "Guard failed" in said or "Expected input at" in said:  # before torch 2.9
             raise ValueError(
                 f"the model was exported for inputs of one shape ({said}): export it with "
-                "`dynamic_shapes` for the batch, or ask for as many rows at a time as it has. Where "
-                "it is of one row: `internal_batch_size=1` (of RISE `perturbations_per_eval=1`) and "
-                "one example; in `evaluate` `batch_size=1` too, in the commands --batch-size 1 "
-                "(--group 1)."
+                "`dynamic_shapes` for the batch, or ask for as many rows at a time as it has. "
+                "Where it is of one row: `internal_batch_size=1` (of RISE "
+                "`perturbations_per_eval=1`) and one example; in `evaluate` `batch_size=1` too, in "
+                "the commands --batch-size 1 (--group 1)."
             ) from error
         if len(types) == len(given) == 1 and types != given and "type" in said:
             own, other = *types, *given
@@ -196,4 +197,35 @@ def told_misfits(model: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
                 f"the model's parameters are {own} and its inputs {other} ({said}): give "
                 f"`model.to({other})`, or inputs of {own}."
             ) from error
+        if len(types) == 1 and counted and not given and "type" in said:
+            (own,) = types
+            raise ValueError(
+                f"the model's parameters are {own} and its inputs {', '.join(map(str, counted))} "
+                f"({said}): give inputs of {own}, of images `images.float() / 255`."
+            ) from error
+        if inputs and _may_lack_batch(inputs) and any(words in said for words in _OF_SHAPES):
+            shapes = ", ".join(str(("N", *x.shape[1:])).replace("'", "") for x in inputs)
+            raise ValueError(
+                f"the model can't take inputs of shape {shapes} ({said}), of which the first "
+                "dimension counts examples: if it is a single example, give `inputs[None]`."
+            ) from error
         raise
+
+
+# What torch says of shapes that don't fit, in layers and in dimensions that are not there.
+_OF_SHAPES = (
+    "shapes cannot be multiplied",
+    "size mismatch",
+    "must match",
+    "expected input",
+    "Expected ",
+    "expected ",
+    "Dimension out of range",
+    "has inconsistent tensor size",
+    "too many indices",
+)
+
+
+def _may_lack_batch(inputs: Sequence[Tensor]) -> bool:
+    """Whether all may be one example without a dimension before it: an image, a row of a table."""
+    return all(x.dim() in (1, 3) for x in inputs)

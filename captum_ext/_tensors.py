@@ -79,6 +79,12 @@ def format_inputs(inputs: Inputs, needs_gradient: bool = True) -> Tensors:
         kinds = ", ".join(type(x).__name__ for x in tensors)
         raise TypeError(f"`inputs` is a tensor or a tuple of tensors, but got ({kinds}).")
     for x in tensors:
+        if x.layout is not torch.strided or x.is_nested or x.is_meta:
+            what = "on the meta device" if x.is_meta else f"{x.layout}"
+            raise TypeError(
+                f"`inputs` are dense tensors that hold numbers, but got one that is {what}: "
+                "use `.to_dense()`, or a device that holds numbers."
+            )
         if x.is_complex() or (needs_gradient and not x.is_floating_point()):
             raise TypeError(
                 f"`inputs` must be floating point to have gradients, but got {x.dtype} of shape "
@@ -206,7 +212,7 @@ def require_scores(output: Any, n_examples: int) -> Tensor:
         raise ValueError(
             f"`forward_func` must return one row per example, but gave shape "
             f"{tuple(output.shape)} in a call of {number_of(n_examples, 'row')}, in which an "
-            "example may stand at several points."
+            "example may stand at several points: a single example is given as `inputs[None]`."
         )
     return output
 

@@ -182,7 +182,7 @@ def _one_each(baselines: Any, n_inputs: int) -> tuple[Any, ...]:
 
 def _samples(given: Any, x: Tensor, shared: bool | None) -> list[Any]:
     """The baselines of one input, each in a form that methods take."""
-    if not isinstance(given, Tensor):
+    if not isinstance(given, Tensor) or given.dim() == 0:
         return [given]
     n, one, shape = len(x), tuple(x.shape[1:]), tuple(given.shape)
     counts = (1, n) if shared is False else range(1, len(given) + 1)

@@ -234,7 +234,8 @@ def _check(
         if x.dim() != 4:
             raise ValueError(
                 f"`inputs` must be images (N, C, H, W) for RISE, but got shape {tuple(x.shape)}: "
-                "features of other data are masked by Captum's FeatureAblation or KernelShap."
+                "features of other data are masked by Captum's FeatureAblation or KernelShap; a "
+                "single image is given as `inputs[None]`."
             )
     least = 2 if return_standard_error or tolerance is not None else 1
     if whole("n_masks", n_masks) < least:

@@ -123,8 +123,8 @@ def _format_mask(feature_mask: FeatureMask, attributions: Tensors) -> Tensors:
 
 
 def _expand_mask(mask: Tensor | None, attribution: Tensor) -> Tensor:
-    if mask is None or mask.is_floating_point():
-        kind = None if mask is None else mask.dtype
+    if not isinstance(mask, Tensor) or mask.is_floating_point():
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(f"`feature_mask` holds a feature's number per element, but got {kind}.")
     try:
         return mask.to(attribution.device).long().expand_as(attribution)

@@ -97,7 +97,8 @@ class MaskGrid:
             raise ValueError(
                 f"`feature_mask` is needed for inputs that are not images (N, C, H, W), but got "
                 f"inputs of shape {tuple(x.shape)}: number the features that share a mask value, "
-                "from 0, in a tensor of the inputs' shape."
+                "from 0, in a tensor of the inputs' shape"
+                f"{', or give a single image as `inputs[None]`' if x.dim() == 3 else ''}."
             )
         image = (x.shape[-2], x.shape[-1])
         if self.size is None:

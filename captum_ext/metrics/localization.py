@@ -16,6 +16,7 @@ from captum_ext._tensors import accumulation_dtype, moved
 from captum_ext._text import number_of
 from captum_ext._torchmetrics import MetricOptions
 from captum_ext.curve.ranking import REDUCTIONS
+from captum_ext.metrics.base.checks import require_real
 from captum_ext.metrics.base.example import Reason
 from captum_ext.metrics.base.means import TableMetric
 
@@ -135,10 +136,16 @@ def _codes(maps: Tensor, inside: Tensor) -> Tensor:
 
 def _format_maps(attributions: Tensor, reduction: str) -> Tensor:
     if not isinstance(attributions, Tensor) or attributions.dim() not in (3, 4):
+        what = (
+            tuple(attributions.shape)
+            if isinstance(attributions, Tensor)
+            else type(attributions).__name__
+        )
         raise ValueError(
             "`attributions` are maps (N, channels, height, width) or (N, height, width), but "
-            f"got {tuple(getattr(attributions, 'shape', [])) or type(attributions).__name__}."
+            f"got {what}."
         )
+    require_real([attributions])
     if reduction not in REDUCTIONS:
         raise ValueError(f"`reduction` is one of {[*REDUCTIONS]}, but got {reduction!r}.")
     maps = attributions if attributions.dim() == 4 else attributions[:, None]

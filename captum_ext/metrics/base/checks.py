@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -22,6 +23,20 @@ def require_probabilities(answers: Tensor) -> None:
         )
 
 
+def require_real(maps: Iterable[Any]) -> None:
+    """Refuses maps of complex numbers, whose real parts alone would be ranked, and sparse ones.
+
+    >>> require_real([torch.ones(1) * 1j])
+    Traceback (most recent call last):
+    ...
+    TypeError: `attributions` are dense tensors of real numbers, but got torch.complex64.
+    """
+    for one in maps:
+        if isinstance(one, Tensor) and (one.is_complex() or one.layout is not torch.strided):
+            what = one.dtype if one.is_complex() else f"{one.layout}: use `.to_dense()`"
+            raise TypeError(f"`attributions` are dense tensors of real numbers, but got {what}.")
+
+
 def format_attributions(
     attributions: Inputs, inputs: Tensors, full: bool
 ) -> tuple[Tensors, Tensor]:
@@ -30,6 +45,7 @@ def format_attributions(
     One channel is enough for images, unless ``full``.
     """
     given = attributions if isinstance(attributions, tuple) else (attributions,)
+    require_real(given)
     shapes = [tuple(a.shape) if isinstance(a, Tensor) else type(a).__name__ for a in given]
     wanted = [tuple(x.shape) for x in inputs]
     one_channel = [(x[0], 1, *x[2:]) if len(x) >= 4 else x for x in wanted]

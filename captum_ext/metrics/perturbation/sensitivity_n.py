@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from typing_extensions import Unpack
 
 from captum_ext._numbers import rising, whole
@@ -191,8 +192,8 @@ def _credit(order: Ranking, maps: Tensors, grouped: bool) -> Tensor:
 
 
 def _first(credit: Tensor, counts: Tensor) -> Tensor:
-    """The credit of the first ``counts`` features, (N, shares)."""
-    return credit.cumsum(1).gather(1, counts.expand(len(credit), -1) - 1)
+    """The credit of the first ``counts`` features, (N, shares); 0 of none, as of a lone one."""
+    return functional.pad(credit.cumsum(1), (1, 0)).gather(1, counts.expand(len(credit), -1))
 
 
 def _correlation(sums: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
