@@ -62,6 +62,9 @@ def score_figure(
         ax.set_title(pictured(title), fontsize=10)
         ax.grid(axis="x", alpha=0.25)
         ax.tick_params(axis="x", labelsize=8)
+        # Values that differ in the fifth digit alone have labels as wide as a quarter of the axis.
+        ax.locator_params(axis="x", nbins=4)
+        ax.set_ylim(-0.5, len(rows) - 0.5)
     return figure
 
 
