@@ -260,7 +260,7 @@ class Score:
         self, tensor: Tensor, seen: Tensors, rows: Tensor | None, value: Tensor
     ) -> bool:
         """Whether the score is another where one of the tensors is: asked off the usual way."""
-        turned = tensor.flatten(1).flip(1).view_as(tensor)
+        turned = tensor.reshape(len(tensor), -1).flip(1).view_as(tensor)
         for probe in (torch.zeros_like(tensor), torch.ones_like(tensor), turned):
             changed = tuple(probe if t is tensor else t for t in seen)
             with torch.no_grad():

@@ -353,6 +353,6 @@ def _widen(tensors: Tensors) -> Tensors:
 def _delta(attributions: Inputs, first: Knot, last: Knot, score: Score) -> torch.Tensor:
     wide = accumulation_dtype(score.device)
     parts = attributions if isinstance(attributions, tuple) else (attributions,)
-    total = sum(a.flatten(1).sum(1, dtype=wide) for a in parts)
+    total = sum(a.reshape(len(a), -1).sum(1, dtype=wide) for a in parts)
     delta = total - (last.value - first.value)
     return delta.to(torch.promote_types(score.dtypes[0], torch.float32))

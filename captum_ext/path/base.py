@@ -83,7 +83,7 @@ class Knot:
 
 def largest(tensors: Tensors) -> Tensor:
     """The size of each example's largest entry over all tensors, (N,)."""
-    each = [x.abs().flatten(1).amax(1) for x in tensors]
+    each = [x.abs().reshape(len(x), -1).amax(1) for x in tensors]
     return each[0] if len(each) == 1 else torch.stack(each).amax(0)
 
 

@@ -218,7 +218,7 @@ def _sorted(size: Tensor) -> Tensor:
 
 def _flatten(tensors: Tensors) -> Tensor:
     """All features of each example, (N, F), on the first tensor's device; a view where it can."""
-    flat = [x.to(tensors[0].device).flatten(1) for x in tensors]
+    flat = [x.to(tensors[0].device).reshape(len(x), -1) for x in tensors]
     return torch.cat(flat, dim=1) if len(flat) > 1 else flat[0]
 
 

@@ -216,7 +216,7 @@ def _shares(knot: Knot) -> Tensors:
 
 def _total(weights: Tensors) -> Tensor:
     wide = accumulation_dtype(weights[0].device)
-    each = [w.flatten(1).sum(1, dtype=wide) for w in weights]
+    each = [w.reshape(len(w), -1).sum(1, dtype=wide) for w in weights]
     return each[0] if len(each) == 1 else torch.stack(each).sum(0)
 
 

@@ -313,3 +313,21 @@ def test_mean_gradients_are_no_rise_to_share_out():
     for over in (IDGI, AlignedContribution):
         with pytest.raises(ValueError, match=r"multiply_by_inputs=False.*leave the argument away"):
             over(method)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        GuidedIG,
+        lambda f: IDGI(IntegratedGradients(f)),
+        lambda f: IDGI(GuidedIG(f)),
+        lambda f: AlignedContribution(IntegratedGradients(f)),
+        lambda f: PathAttribution(f, StraightLine(), placement=EqualRise(4)),
+    ],
+)
+def test_one_number_per_example_is_a_table_of_one_column(made):
+    numbers = torch.tensor([0.5, 1.0, 2.0])
+    asked = {"n_steps": 4, "return_convergence_delta": True}
+    found, delta = made(lambda x: x**3).attribute(numbers, **asked)
+    column, known = made(lambda x: x[:, 0] ** 3).attribute(numbers[:, None], **asked)
+    torch.testing.assert_close((found, delta), (column[:, 0], known))
