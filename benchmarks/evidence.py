@@ -98,7 +98,12 @@ def measure(
         row = measured_part(part, model, example, target, how)
         row |= {"network": name, "pixels": example.digest}
         with file.open("a") as kept:
-            kept.write(json.dumps(row) + "\n")
+            kept.write(rounded(json.dumps(row)) + "\n")
+
+
+def rounded(row: str) -> str:
+    """JSON whose numbers have 6 places: more say nothing of an image."""
+    return json.dumps(json.loads(row, parse_float=lambda number: round(float(number), 6)))
 
 
 def lines(file: Path) -> Iterator[dict]:

@@ -99,7 +99,11 @@ CLAIMS = (*_idgi(), *_masks(), *_rest(), *_studies())
 
 NOT_HERE = (
     (IGOSPP, "X-rays of patients with COVID-19", "the images and the network are not to be had"),
-    (RISE, "4,000 to 8,000 masks", "500 here: more take minutes a photograph on one thread"),
+    (
+        RISE,
+        "against others with 4,000 to 8,000 masks",
+        "500 here: more take minutes a photograph on one thread; what 4,000 change is a study",
+    ),
     (
         SANITY,
         "data randomization",

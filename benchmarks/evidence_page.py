@@ -10,6 +10,7 @@ from evidence_claims import CLAIMS, EXPERIMENTS, NOT_HERE
 from evidence_picture import draw
 from evidence_scores import BETTER
 from evidence_summary import Rows, summary
+from rules import SIDES
 
 INTRODUCTION = """# Do the claims hold?
 
@@ -90,6 +91,8 @@ def page(found: dict) -> str:
 def words(name: str, own: dict) -> str:
     small = {"resnet": "ResNet", "vit": "vision transformer"}
     told = f"EfficientNet-{name.capitalize()}, photographs of 224 x 224"
+    if SIDES.get(name, 224) != 224:
+        told += f", which it sees at {SIDES[name]} x {SIDES[name]}"
     if name in small:
         told = (
             f"a small {small[name]} trained on the spot (`benchmarks/trained.py`), digits of "

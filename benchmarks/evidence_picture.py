@@ -13,16 +13,20 @@ SHOWN = ("insertion blur", "insertion black", "deletion blur", "roc_auc")
 def draw(found: dict, file: Path) -> None:
     """A panel for each score, a row for each method, a color for each network."""
     methods = list(dict.fromkeys(m for own in found.values() for m in own["means"]))
-    figure = Figure(figsize=(12, 0.28 * len(methods) + 1.2), layout="constrained")
+    height = 0.12 + 0.07 * len(found)
+    figure = Figure(figsize=(12, height * len(methods) + 1.2), layout="constrained")
     panels = figure.subplots(1, len(SHOWN), sharey=True)
     for panel, score in zip(panels, SHOWN, strict=True):
+        for row in range(0, len(methods), 2):
+            panel.axhspan(row - 0.5, row + 0.5, color="black", alpha=0.05, linewidth=0)
         for k, (name, own) in enumerate(found.items()):
-            one_network(panel, own["means"], methods, score, 0.22 * k, f"{name}, n = {own['n']}")
+            shift = 0.8 * ((k + 0.5) / len(found) - 0.5)
+            one_network(panel, own["means"], methods, score, shift, f"{name}, n = {own['n']}")
         better = "right" if BETTER[score] > 0 else "left"
         panel.set_title(f"{score}: better to the {better}", fontsize=10)
         panel.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(methods)), methods)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(methods) - 0.5, -0.5)
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(file, dpi=80)
