@@ -26,7 +26,9 @@ GROWTH = """## Growth
 
 Seconds of processor time grow with what the model is asked; the ratio to the bare model and the
 memory above it say what the package adds. Memory is the most that was resident above the loaded
-model, in MB, beside that of the largest call of the bare model alone.
+model, in MB, beside that of the largest call of the bare model alone. Rows with memory and those
+without are of two days, between which the machine's clock differed up to threefold: seconds compare
+within one of them, ratios everywhere.
 """
 
 

@@ -133,7 +133,8 @@ def run(options: argparse.Namespace, make: Model) -> dict[str, Any]:
     """Measures what is missing in the JSON file, which is written after each row."""
     model = make()
     known = json.loads(options.json.read_text()) if options.json.exists() else {"rows": {}}
-    found = {"about": about(), "rows": known["rows"]}
+    # Rows that stay were made beside peers that may be gone.
+    found = {"about": known.get("about", {}) | about(), "rows": known["rows"]}
     for key, (table, name, size) in rows(options.quick).items():
         row = found["rows"].get(key)
         new = row is None or options.again
