@@ -8,7 +8,7 @@ import torch
 from captum.attr import FeatureAblation, IntegratedGradients, Saliency
 from torch import nn
 
-from captum_ext import Score, metrics as T
+from captum_ext import Score, _memory, metrics as T
 from captum_ext._memory import Halvable, default_chunk
 from captum_ext.attr import (
     IDGI,
@@ -147,6 +147,33 @@ def test_an_evaluation_halves_the_batch_that_a_method_does_not_divide(images):
         found = scores(Bounded(2))
     torch.testing.assert_close(found, scores(Bounded()))
     assert len(found) == 5
+
+
+@pytest.fixture
+def two_rows(monkeypatch):
+    """The library chooses two images of 8 x 8 a call."""
+    monkeypatch.setitem(_memory._ELEMENTS_PER_CALL, "cpu", 2 * 3 * 8 * 8)
+
+
+@pytest.mark.usefixtures("two_rows")
+@pytest.mark.filterwarnings("ignore:nothing was deleted")
+@pytest.mark.parametrize("name", [n for n in METHODS if "cam" not in n])
+def test_a_batch_larger_than_a_call_is_never_asked_at_once(name, images):
+    model = Bounded()
+    METHODS[name](model, images)
+    assert max(model.rows) == 2
+
+
+@pytest.mark.usefixtures("two_rows")
+def test_an_evaluation_halves_a_batch_larger_than_a_call(images):
+    def scores(model):
+        methods = {"map": Configured(IDGI(IntegratedGradients(model)), n_steps=3)}
+        data, metrics = [(image, 0) for image in images], {"ins": T.Insertion(model, n_steps=2)}
+        return evaluate(model, data, methods, metrics, batch_size=5, seed=0).values["ins"]["map"]
+
+    with pytest.warns(UserWarning, match="out of memory: .* takes 2 rows"):
+        found = scores(Bounded(3))
+    torch.testing.assert_close(found, scores(Bounded()))
 
 
 def test_the_commands_question_is_halved(images):

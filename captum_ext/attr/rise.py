@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_ext._captum import PerturbationAttribution, log_usage
-from captum_ext._memory import Halvable
+from captum_ext._memory import Halvable, default_chunk
 from captum_ext._numbers import pair, real, whole
 from captum_ext._progress import Work
 from captum_ext._random import stream
@@ -141,7 +141,7 @@ class RISE(PerturbationAttribution):
         _check(images, n_masks, perturbations_per_eval, tolerance, return_standard_error)
         rows = images[0].shape[0] * perturbations_per_eval
         if perturbations_per_eval == 1 or isinstance(perturbations_per_eval, Halvable):
-            rows = Halvable(rows)  # nobody chose them
+            rows = Halvable(min(rows, default_chunk(images)))  # nobody chose them
         score = Score(self.forward_func, images, target, additional_forward_args, chunk=rows)
         with (
             score.borrowed(),

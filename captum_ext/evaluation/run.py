@@ -459,7 +459,9 @@ def _attribute_all(
     inputs, more = batched([one.given for one in batch if one.given])
     tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     device = tensors[0].device
-    chunk = max(job.internal_batch_size or default_chunk(tensors), len(batch))
+    chunk = job.internal_batch_size or default_chunk(tensors)
+    # Captum's methods divide no batch.
+    chunk = type(chunk)(max(chunk, len(batch)))
     options = {
         **more,
         "seed": job.seed,
