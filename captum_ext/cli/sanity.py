@@ -139,27 +139,25 @@ def _images(settings: Sanity, model: nn.Module, device: torch.device) -> tuple[T
     try:
         return images, predict(model, images, settings.answers)
     except NotFiniteError:
-        kept = _answered(settings, model, images, read)
-        if not kept:
+        answers = _answered(settings, model, images, read)
+        if not answers:
             raise
-        return images[kept], predict(model, images[kept], settings.answers)
+        return images[[*answers]], torch.cat([*answers.values()])
 
 
 def _answered(
     settings: Sanity, model: nn.Module, images: Tensor, read: Sequence[Path | None]
-) -> list[int]:
-    """Which images the model answers with numbers; the others are named, if there are any."""
-    problems = dict[int, NotFiniteError]()
+) -> dict[int, Tensor]:
+    """The model's answers to the images of which it has any; the others are named, unless all."""
+    answers, problems = dict[int, Tensor](), dict[int, NotFiniteError]()
     for k in range(len(images)):
         try:
-            predict(model, images[k : k + 1], settings.answers)
+            answers[k] = predict(model, images[k : k + 1], settings.answers)
         except NotFiniteError as error:
             problems[k] = error
-    if len(problems) == len(images):
-        return []
-    for k, problem in problems.items():
+    for k, problem in problems.items() if answers else ():
         say(f"IMAGE {read[k]} is left out: {problem}")
-    return [k for k in range(len(images)) if k not in problems]
+    return answers
 
 
 def _targets(settings: Sanity, model: nn.Module, answers: Tensor) -> Tensor:
